@@ -1,0 +1,35 @@
+# make demo: set up, run the comparison on the embedded data set, print the table
+# make test: set up, run the whole suite
+PYTHON ?= python3
+VENV := .venv
+READY := $(VENV)/.ready
+TEST_READY := $(VENV)/.ready-test
+
+.PHONY: demo test lint clean
+
+demo: $(READY)
+	PYTHON=$(VENV)/bin/python bash scripts/ship/base2new.sh
+
+# One thread a worker: two workers on two cores do more than threads that wait for each other.
+test: $(TEST_READY)
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2
+
+lint: $(TEST_READY)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo "error: Python 3.10 or newer is needed, and $(PYTHON) is older: make PYTHON=/path/to/python3" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+$(READY): setup.py | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install --quiet --editable .
+	@touch $@
+
+$(TEST_READY): setup.py | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install --quiet --editable '.[test]'
+	@touch $@ $(READY)
+
+clean:
+	rm -rf $(VENV) build *.egg-info
