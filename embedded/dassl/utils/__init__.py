@@ -1,0 +1,5 @@
+from .logger import *
+from .meters import *
+from .registry import *
+from .tools import *
+from .torchtools import *

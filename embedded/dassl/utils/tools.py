@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import os.path as osp
+import random
+import tarfile
+import urllib.request
+import warnings
+import zipfile
+from typing import Any
+
+import numpy as np
+import PIL
+import torch
+from PIL import Image
+from tqdm import tqdm
+
+__all__ = [
+    "check_availability",
+    "check_isfile",
+    "collect_env_info",
+    "download_url",
+    "get_most_similar_str_to_a_from_b",
+    "listdir_nohidden",
+    "mkdir_if_missing",
+    "read_image",
+    "read_json",
+    "set_random_seed",
+    "tolist_if_not",
+    "write_json",
+]
+
+
+def mkdir_if_missing(dirname: str) -> None:
+    os.makedirs(dirname, exist_ok=True)
+
+
+def check_isfile(fpath: str) -> bool:
+    """Whether the file exists; warns if not."""
+    found = osp.isfile(fpath)
+    if not found:
+        warnings.warn(f'No file found at "{fpath}"', stacklevel=2)
+    return found
+
+
+def read_json(fpath: str) -> Any:
+    with open(fpath, encoding="utf-8") as file:
+        return json.load(file)
+
+
+def write_json(obj: Any, fpath: str) -> None:
+    """Write JSON with indent 4, whole or not at all; the folder is made if missing."""
+    mkdir_if_missing(osp.dirname(osp.abspath(fpath)))
+    temporary = f"{fpath}.tmp{os.getpid()}"
+    with open(temporary, "w", encoding="utf-8") as file:
+        json.dump(obj, file, indent=4, separators=(",", ": "))
+    os.replace(temporary, fpath)
+
+
+def set_random_seed(seed: int) -> None:
+    """Seed Python's, NumPy's and torch's generators, on all devices."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def read_image(path: str) -> Image.Image:
+    """An image in RGB.
+
+    Raises:
+        OSError: missing or damaged, in one sentence with the path.
+    """
+    if not osp.exists(path):
+        raise OSError(f"there is no image {path}: check the data folder against its split file")
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise OSError(
+            f"the image {path} cannot be read ({error}): replace it, or take it out of the split"
+        ) from error
+
+
+def collect_env_info() -> str:
+    """torch's report on the machine, and Pillow's version."""
+    from torch.utils.collect_env import get_pretty_env_info
+
+    return f"{get_pretty_env_info()}\n        Pillow ({PIL.__version__})"
+
+
+def listdir_nohidden(path: str, sort: bool = False) -> list[str]:
+    """Names in a folder that do not start with a dot, in the file system's order unless sorted."""
+    names = [name for name in os.listdir(path) if not name.startswith(".")]
+    return sorted(names) if sort else names
+
+
+def get_most_similar_str_to_a_from_b(a: str, b: list[str]) -> str | None:
+    near = difflib.get_close_matches(a, list(b), n=1, cutoff=0.0)
+    return near[0] if near else None
+
+
+def check_availability(requested: str, available: list[str]) -> None:
+    """ValueError with the choices and the nearest spelling if a name is not among them."""
+    if requested not in available:
+        guess = get_most_similar_str_to_a_from_b(requested, available)
+        raise ValueError(
+            f"{requested!r} is unknown: choose one of {', '.join(available)}"
+            + (f" ({guess}?)" if guess else "")
+        )
+
+
+def tolist_if_not(x: Any) -> list:
+    return x if isinstance(x, list) else [x]
+
+
+def download_url(url: str, dst: str, from_gdrive: bool = True) -> None:
+    """Fetch a file, whole or not at all; from Google Drive with the package gdown, if it is installed."""
+    temporary = f"{dst}.part"
+    if from_gdrive:
+        try:
+            import gdown
+        except ImportError as error:
+            raise ImportError(f"fetching {url} needs the package gdown: pip install gdown") from error
+        gdown.download(url, temporary, quiet=False)
+    else:
+        with urllib.request.urlopen(url) as source, open(temporary, "wb") as file:
+            size = int(source.headers.get("Content-Length") or 0)
+            with tqdm(
+                total=size or None, unit="B", unit_scale=True, disable=None, desc=osp.basename(dst)
+            ) as bar:
+                while block := source.read(1 << 20):
+                    file.write(block)
+                    bar.update(len(block))
+    os.replace(temporary, dst)
+
+
+def extract_archive(file: str, folder: str) -> None:
+    """Unpack a .zip or .tar(.gz) archive; members may not leave the folder."""
+    if zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as archive:
+            archive.extractall(folder)
+    elif tarfile.is_tarfile(file):
+        with tarfile.open(file) as archive:
+            archive.extractall(folder, filter="data")
+    else:
+        raise ValueError(f"{file} is neither a zip nor a tar archive: unpack it by hand")

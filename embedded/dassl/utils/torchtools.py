@@ -1,0 +1,228 @@
+from __future__ import annotations
+
+import os
+import os.path as osp
+import pickle
+import re
+import warnings
+from collections import OrderedDict
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import nn
+
+from .tools import mkdir_if_missing
+
+__all__ = [
+    "count_num_param",
+    "init_network_weights",
+    "load_checkpoint",
+    "load_pretrained_weights",
+    "open_all_layers",
+    "open_specified_layers",
+    "resume_from_checkpoint",
+    "save_checkpoint",
+]
+
+
+def save_checkpoint(
+    state: dict,
+    save_dir: str,
+    is_best: bool = False,
+    remove_module_from_keys: bool = True,
+    model_name: str = "",
+) -> None:
+    """Write `model.pth.tar-<epoch>` (or `model_name`), then point the file `checkpoint` to it.
+
+    Both are written to a temporary name and renamed; with `is_best` a copy is kept as model-best.pth.tar.
+    """
+    mkdir_if_missing(save_dir)
+    if remove_module_from_keys:
+        state = {**state, "state_dict": _without_module(state["state_dict"])}
+    name = model_name or f"model.pth.tar-{state['epoch']}"
+    _save(state, osp.join(save_dir, name))
+    print(f"Checkpoint saved to {osp.join(save_dir, name)}")
+    pointer = osp.join(save_dir, f"checkpoint.tmp{os.getpid()}")
+    with open(pointer, "w") as file:
+        file.write(f"{name}\n")
+    os.replace(pointer, osp.join(save_dir, "checkpoint"))
+    if is_best:
+        _save(state, osp.join(save_dir, "model-best.pth.tar"))
+
+
+def load_checkpoint(fpath: str) -> dict[str, Any]:
+    """A checkpoint as saved, on the CPU where no GPU is present.
+
+    Only tensors and plain containers are admitted. Files of upstream's Dassl also hold scheduler and optimiser
+    objects; those are read by name as inert data, and nothing else is (see `_OldCheckpoint`).
+
+    Raises:
+        ValueError: no path, or a damaged or foreign file.
+        FileNotFoundError: no such file.
+    """
+    if fpath is None:
+        raise ValueError("no checkpoint file is given")
+    if not osp.exists(fpath):
+        raise FileNotFoundError(f"there is no checkpoint at {fpath}")
+    place = None if torch.cuda.is_available() else "cpu"
+    try:
+        return torch.load(fpath, map_location=place, weights_only=True)
+    except pickle.UnpicklingError:
+        pass  # an object in it: perhaps an old checkpoint
+    except Exception as error:
+        raise ValueError(
+            f"the checkpoint {fpath} cannot be read ({_first_line(error)}): it is damaged"
+        ) from error
+    try:
+        return torch.load(fpath, map_location=place, weights_only=False, pickle_module=_OldCheckpoint)
+    except Exception as error:
+        raise ValueError(f"the checkpoint {fpath} cannot be read safely ({_first_line(error)})") from error
+
+
+class _Inert:
+    """Stands for an object of an old checkpoint: takes its state and does nothing."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+
+class _OldCheckpoint(SimpleNamespace):
+    """A stand-in for the module `pickle` that admits tensors, containers and inert schedulers and optimisers."""
+
+    class Unpickler(pickle.Unpickler):
+        ADMITTED = {
+            ("collections", "OrderedDict"): OrderedDict,
+            ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
+            ("torch._utils", "_rebuild_parameter"): torch._utils._rebuild_parameter,
+            ("builtins", "set"): set,
+            ("__builtin__", "set"): set,
+        }
+
+        def find_class(self, module: str, name: str) -> Any:
+            if (module, name) in self.ADMITTED:
+                return self.ADMITTED[module, name]
+            if module == "torch" and re.fullmatch(r"\w+Storage", name):
+                return getattr(torch, name)
+            if (module, name) == ("collections", "defaultdict"):
+                return lambda *args: {}  # its factory would be code
+            if module in ("torch.optim.lr_scheduler", "collections") or module.startswith(
+                ("torch.optim.", "dassl.optim.")
+            ):
+                return _Inert
+            if (module, name) in (("builtins", "dict"), ("__builtin__", "dict")):
+                return dict
+            raise pickle.UnpicklingError(f"it holds {module}.{name}, which is not admitted")
+
+    @staticmethod
+    def load(file: Any, **kwargs: Any) -> Any:
+        return _OldCheckpoint.Unpickler(file, **kwargs).load()
+
+
+def resume_from_checkpoint(fdir: str, model: nn.Module, optimizer: Any = None, scheduler: Any = None) -> int:
+    """Restore weights (strictly), optimiser and schedule from a folder's newest file; returns the epochs done."""
+    with open(osp.join(fdir, "checkpoint")) as file:
+        fpath = osp.join(fdir, file.readline().strip())
+    print(f'Loading checkpoint from "{fpath}"')
+    checkpoint = load_checkpoint(fpath)
+    model.load_state_dict(checkpoint["state_dict"])
+    if optimizer is not None and checkpoint.get("optimizer"):
+        optimizer.load_state_dict(checkpoint["optimizer"])
+    if scheduler is not None and checkpoint.get("scheduler"):
+        scheduler.load_state_dict(_plain(checkpoint["scheduler"]))
+    print(f"Previous epoch: {checkpoint['epoch']}")
+    return checkpoint["epoch"]
+
+
+def load_pretrained_weights(model: nn.Module, weight_path: str) -> None:
+    """Copy every tensor whose name and size match; warns if none does, and prints the names left out."""
+    checkpoint = load_checkpoint(weight_path)
+    given = _without_module(checkpoint.get("state_dict", checkpoint))
+    own = model.state_dict()
+    matched = {name: value for name, value in given.items() if name in own and own[name].shape == value.shape}
+    model.load_state_dict({**own, **matched})
+    if not matched:
+        warnings.warn(f"Cannot load {weight_path}: no tensor's name and size match the model's", stacklevel=2)
+        return
+    print(f"Successfully loaded pretrained weights from {weight_path}")
+    discarded = [name for name in given if name not in matched]
+    if discarded:
+        print(f"Layers discarded due to unmatched keys or size: {discarded}")
+
+
+def open_all_layers(model: nn.Module) -> None:
+    """Train everything."""
+    model.train()
+    for parameter in model.parameters():
+        parameter.requires_grad = True
+
+
+def open_specified_layers(model: nn.Module, open_layers: str | list[str]) -> None:
+    """Train the named direct children, freeze the others."""
+    model = getattr(model, "module", model)
+    names = [open_layers] if isinstance(open_layers, str) else list(open_layers)
+    children = dict(model.named_children())
+    for name in names:
+        if name not in children:
+            raise ValueError(f"the model has no layer {name!r}: choose among {', '.join(children)}")
+    for name, child in children.items():
+        child.train(name in names)
+        for parameter in child.parameters():
+            parameter.requires_grad = name in names
+
+
+def count_num_param(model: nn.Module | None = None, params: Any = None) -> int:
+    """Number of parameters of a model, or of an iterable of parameters or parameter groups."""
+    if model is not None:
+        return sum(p.numel() for p in model.parameters())
+    if params is None:
+        raise ValueError("count_num_param needs a model or parameters")
+    return sum(sum(q.numel() for q in p["params"]) if isinstance(p, dict) else p.numel() for p in params)
+
+
+def init_network_weights(model: nn.Module, init_type: str = "normal", gain: float = 0.02) -> None:
+    """Initialise convolutions, linear layers and batch norms: normal, xavier, kaiming or orthogonal."""
+    kinds = {
+        "normal": lambda w: nn.init.normal_(w, 0.0, gain),
+        "xavier": lambda w: nn.init.xavier_normal_(w, gain=gain),
+        "kaiming": lambda w: nn.init.kaiming_normal_(w, a=0, mode="fan_in"),
+        "orthogonal": lambda w: nn.init.orthogonal_(w, gain=gain),
+    }
+    if init_type not in kinds:
+        raise ValueError(f"init_type is {init_type!r}: choose one of {', '.join(kinds)}")
+    for module in model.modules():
+        weight = getattr(module, "weight", None)
+        if isinstance(module, (nn.modules.conv._ConvNd, nn.Linear)):
+            kinds[init_type](weight.data)
+        elif isinstance(module, (nn.modules.batchnorm._BatchNorm, nn.InstanceNorm2d)) and weight is not None:
+            nn.init.constant_(weight.data, 1.0)
+        else:
+            continue
+        if module.bias is not None:
+            nn.init.constant_(module.bias.data, 0.0)
+
+
+def _plain(scheduler: dict[str, Any]) -> dict[str, Any]:
+    """A scheduler's state; an old checkpoint's wrapped scheduler object becomes its plain numbers."""
+    successor = scheduler.get("successor")
+    if isinstance(successor, _Inert):
+        state = {k: v for k, v in successor.state.items() if k != "optimizer" and not callable(v)}
+        scheduler = {**scheduler, "successor": state}
+    return {k: v for k, v in scheduler.items() if not isinstance(v, _Inert)}
+
+
+def _without_module(state_dict: dict[str, Any]) -> dict[str, Any]:
+    return OrderedDict((name.removeprefix("module."), value) for name, value in state_dict.items())
+
+
+def _save(state: dict, path: str) -> None:
+    temporary = f"{path}.tmp{os.getpid()}"
+    torch.save(state, temporary)
+    os.replace(temporary, path)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
