@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+import random
+
+from dassl.data.datasets import DATASET_REGISTRY
+
+from .base import FewShotDataset
+from .splits import Split, split_folders
+
+
+@DATASET_REGISTRY.register()
+class Caltech101(FewShotDataset):
+    """Caltech-101 (Fei-Fei et al., 2004): 100 classes of objects, without background and easy faces."""
+
+    dataset_dir = "caltech-101"
+    image_dir = "101_ObjectCategories"
+    split_name = "split_zhou_Caltech101.json"
+
+    ignored = ("BACKGROUND_Google", "Faces_easy")
+    rename = {"airplanes": "airplane", "Faces": "face", "Leopards": "leopard", "Motorbikes": "motorbike"}
+
+    def make_split(self, rng: random.Random) -> Split:
+        return split_folders(self.images, rng, self.rename, self.ignored)
