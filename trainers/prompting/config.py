@@ -1,0 +1,25 @@
+"""Config keys that every trainer here shares; the trainers' own keys stand beside their code."""
+
+from __future__ import annotations
+
+from yacs.config import CfgNode as CN
+
+
+def extend_cfg(cfg: CN) -> None:
+    """Add the shared keys to a Dassl default tree, in place.
+
+    Safe to call on a tree that has them already: the call only restores the defaults.
+    """
+    cfg.DATASET.SUBSAMPLE_CLASSES = "all"  # all, base (first half of the sorted labels) or new (the rest)
+
+    # A CLIP weight file (OpenAI's JIT archive or a state dict); empty: MODEL.BACKBONE.NAME is looked up.
+    cfg.MODEL.BACKBONE.PATH = ""
+
+    cfg.OPTIM.ADAM_EPS = 1e-8  # epsilon of the Adam kinds
+
+    cfg.FEATURES = CN()
+    # Augmented views of each training image, encoded once and drawn from at random in every epoch.
+    # 0 is the faithful, slow setting: a fresh view of each image in each epoch.
+    cfg.FEATURES.VIEWS = 10
+    # Folder that keeps encoded features between runs; empty: they live in memory only.
+    cfg.FEATURES.CACHE_DIR = ""

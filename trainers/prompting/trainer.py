@@ -1,0 +1,256 @@
+"""Dassl's life cycle over cached features: the base of every trainer here.
+
+A subclass says what is learned (`build_learner`), what a training step's loss is (`loss`) and how features
+become logits (`classifier`). Images are encoded once into feature banks; the rest is Dassl's `TrainerX`:
+config, checkpoints, resume, TensorBoard and the final test.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from dassl.data.transforms import build_transform
+from dassl.engine import TrainerX
+from dassl.optim import build_lr_scheduler, build_optimizer
+from dassl.utils import MetricMeter, load_pretrained_weights
+from torch import Tensor, nn
+from tqdm import tqdm
+from yacs.config import CfgNode as CN
+
+from . import checkpoints, results
+from .clip import load_clip
+from .features import FeatureBank, FeatureLoader, Views, fresh, load_bank
+from .precision import NAMES
+from .rng import run_seed, stream
+
+Classifier = Callable[[Tensor], Tensor]  # features (B, d) -> logits (B, C)
+
+
+class PromptTrainer(TrainerX):
+    """Base class; a subclass sets `node` and overrides `build_learner`, `loss` and `classifier`."""
+
+    node = ""  # the trainer's config node under TRAINER
+    drop_last = True  # Dassl's rule for training batches
+
+    # -- what a subclass defines ------------------------------------------------------------------------
+
+    def build_learner(self) -> nn.Module:
+        """The module to learn, with `ctx` and whatever else is trained; saved as `prompt_learner`."""
+        raise NotImplementedError
+
+    def loss(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """One step's scalars for the log; "loss" is the one that is minimised."""
+        raise NotImplementedError
+
+    def classifier(self) -> Classifier:
+        """A function from image features to logits over the data set's classes; class features made once."""
+        raise NotImplementedError
+
+    # -- building ---------------------------------------------------------------------------------------
+
+    @property
+    def options(self) -> CN:
+        return self.cfg.TRAINER[self.node]
+
+    def check_cfg(self, cfg: CN) -> None:
+        precision = cfg.TRAINER[self.node].PREC
+        if precision not in NAMES:
+            raise ValueError(f"TRAINER.{self.node}.PREC is {precision!r}: choose one of {', '.join(NAMES)}")
+        if cfg.FEATURES.VIEWS < 0:
+            raise ValueError(
+                f"FEATURES.VIEWS is {cfg.FEATURES.VIEWS}: give 0 (a fresh view each epoch) or more"
+            )
+
+    def build_data_loader(self) -> None:
+        self.time_built = time.time()
+        self.seed = run_seed(self.cfg.SEED)
+        super().build_data_loader()
+        self.train_loader_x = FeatureLoader(
+            len(self.dm.dataset.train_x), self.cfg.DATALOADER.TRAIN_X.BATCH_SIZE, self.drop_last
+        )
+
+    def build_model(self) -> None:
+        cfg = self.cfg
+        self.clip = load_clip(
+            cfg.MODEL.BACKBONE.NAME, cfg.MODEL.BACKBONE.PATH, self.options.PREC, self.device
+        )
+        if tuple(cfg.INPUT.SIZE) != (self.clip.resolution,) * 2:
+            raise ValueError(
+                f"INPUT.SIZE is {tuple(cfg.INPUT.SIZE)}, but {self.clip.name} reads images of "
+                f"{self.clip.resolution} x {self.clip.resolution}: set INPUT.SIZE to "
+                f"({self.clip.resolution}, {self.clip.resolution})"
+            )
+        self.scaler = self.clip.precision.scaler()
+        self.model = self.build_learner()
+        self.optim = self.sched = None
+        if not any(True for _ in self.model.parameters()):
+            return  # nothing to learn, so nothing to register
+        if cfg.MODEL.INIT_WEIGHTS:
+            load_pretrained_weights(self.model, cfg.MODEL.INIT_WEIGHTS)
+        self.model.to(self.device)
+        self.optim = build_optimizer(self.model, cfg.OPTIM)
+        for group in self.optim.param_groups:
+            if "eps" in group:  # upstream's Dassl knows no such key
+                group["eps"] = cfg.OPTIM.ADAM_EPS
+        self.sched = self.build_scheduler()
+        self.register_model("prompt_learner", self.model, self.optim, self.sched)
+
+    def build_scheduler(self) -> torch.optim.lr_scheduler.LRScheduler:
+        return build_lr_scheduler(self.optim, self.cfg.OPTIM)
+
+    # -- features ---------------------------------------------------------------------------------------
+
+    def training_bank(self, epoch: int) -> FeatureBank:
+        """The training images' features: one bank for all epochs, or the epoch's own (FEATURES.VIEWS 0)."""
+        count = self.cfg.FEATURES.VIEWS
+        if count and hasattr(self, "_training_bank"):
+            return self._training_bank
+        views = self._views(self.dm.dataset.train_x, training=True, count=max(count, 1))
+        if count:
+            self._training_bank = self._load_bank(views)
+            return self._training_bank
+        return self._load_bank(fresh(views, epoch), keep=False)
+
+    def test_bank(self, split: str) -> FeatureBank:
+        """The validation or test images' features under CLIP's plain preprocessing."""
+        items = self.dm.dataset.val if split == "val" else self.dm.dataset.test
+        return self._load_bank(self._views(items, training=False))
+
+    def _views(self, items: list, training: bool, count: int = 1) -> Views:
+        recipe = [self.cfg.INPUT.dump(), "train" if training else "test"]
+        transform = build_transform(self.cfg, is_train=training)
+        return Views(items, transform, recipe, self.seed if training else 0, 0, count)
+
+    def _load_bank(self, views: Views, keep: bool = True) -> FeatureBank:
+        cache = self.cfg.FEATURES.CACHE_DIR if keep else ""
+        return load_bank(self.clip, views, cache, self.cfg.DATALOADER.NUM_WORKERS).to(self.device)
+
+    # -- training ---------------------------------------------------------------------------------------
+
+    def before_epoch(self) -> None:
+        self.rng = stream(self.seed, "train", self.epoch)
+        self.train_loader_x.start(self.training_bank(self.epoch), self.rng)
+
+    def run_epoch(self) -> None:
+        """One pass over the training features, with one line in CoOp's format at its end."""
+        self.set_model_mode("train")
+        losses, times = MetricMeter(), MetricMeter()
+        self.num_batches = len(self.train_loader_x)
+        end = time.time()
+        bar = tqdm(self.train_loader_x, desc=f"Epoch {self.epoch + 1}", leave=False, delay=2, disable=None)
+        for self.batch_idx, batch in enumerate(bar):
+            data_time = time.time() - end
+            losses.update(self.forward_backward(batch))
+            times.update({"time": time.time() - end, "data": data_time})
+            end = time.time()
+        self._report_epoch(losses, times)
+
+    def _report_epoch(self, losses: MetricMeter, times: MetricMeter) -> None:
+        n, step = self.num_batches, times.meters["time"]
+        remaining = int(step.avg * n * (self.max_epoch - self.epoch - 1))
+        minutes, seconds = divmod(remaining, 60)
+        clocks = " ".join(f"{k} {m.val:.3f} ({m.avg:.3f})" for k, m in times.meters.items())
+        print(
+            f"epoch [{self.epoch + 1}/{self.max_epoch}] batch [{n}/{n}] {clocks} {losses} "
+            f"lr {self.get_current_lr():.4e} eta {minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
+        )
+        last_step = self.epoch * n + n - 1
+        for name, meter in losses.meters.items():
+            self.write_scalar(f"train/{name}", meter.avg, last_step)
+        self.write_scalar("train/lr", self.get_current_lr(), last_step)
+
+    def forward_backward(self, batch: dict[str, Tensor]) -> dict[str, float]:
+        features, labels = self.parse_batch_train(batch)
+        with self.clip.precision.training_step():
+            summary = self.loss(features, labels)
+        if self.scaler:
+            self.optim.zero_grad()
+            self.scaler.scale(summary["loss"]).backward()
+            self.scaler.step(self.optim)
+            self.scaler.update()
+        else:
+            self.model_backward_and_update(summary["loss"])
+        self.step_schedule()
+        return {name: value.item() for name, value in summary.items()}
+
+    def step_schedule(self) -> None:
+        """The schedule steps once an epoch, on its last batch, as in CoOp."""
+        if self.batch_idx + 1 == self.num_batches:
+            self.update_lr()
+
+    def parse_batch_train(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        return batch["img"].to(self.device), batch["label"].to(self.device)
+
+    def after_train(self) -> None:
+        self.train_seconds = time.time() - self.time_start
+        super().after_train()
+        if self.cfg.TEST.NO_TEST:
+            results.write(self, {})
+
+    # -- testing ----------------------------------------------------------------------------------------
+
+    def model_inference(self, features: Tensor) -> Tensor:
+        return self.classifier()(features)
+
+    @torch.no_grad()
+    def test(self, split: str | None = None) -> float:
+        """Evaluate; on the test set also write results.json. Returns the accuracy in percent."""
+        self.set_model_mode("eval")
+        self.evaluator.reset()
+        split = split or self.cfg.TEST.SPLIT
+        if split != "val" or not self.dm.dataset.val:
+            split = "test"
+        print(f"Evaluate on the *{split}* set")
+        bank, classify = self.test_bank(split), self.classifier()
+        predictions = []
+        batches = torch.arange(len(bank)).split(self.cfg.DATALOADER.TEST.BATCH_SIZE)
+        for rows in tqdm(batches, desc="Testing", unit="batch", leave=False, delay=2, disable=None):
+            logits = classify(bank.features[0, rows.to(self.device)]).float()
+            self.evaluator.process(logits, bank.labels[rows.to(self.device)])
+            predictions.append(logits.argmax(dim=1).cpu())
+        scores = self.evaluator.evaluate()
+        for name, value in scores.items():
+            self.write_scalar(f"{split}/{name}", value, self.epoch)
+        if split == "test":
+            joint = self.cfg.DATASET.SUBSAMPLE_CLASSES == "all"
+            figures = results.figures(
+                torch.cat(predictions), bank.labels.cpu(), self.num_classes if joint else 0
+            )
+            results.write(self, {**figures, "macro_f1": scores["macro_f1"]})
+        return next(iter(scores.values()))
+
+    # -- checkpoints ------------------------------------------------------------------------------------
+
+    def resume_model_if_exist(self, directory: str) -> int:
+        if not os.path.exists(os.path.join(directory, "prompt_learner", "checkpoint")):
+            print("No checkpoint found, train from scratch")
+            return 0
+        print(f"Found checkpoint at {directory} (will resume training)")
+        return checkpoints.resume(
+            os.path.join(directory, "prompt_learner"), self.model, self.optim, self.sched
+        )
+
+    def load_model(self, directory: str, epoch: int | None = None) -> None:
+        """Load the learner of a finished run: the given epoch's, the best one's if kept, else the last one's.
+
+        Token buffers in CoOp's own checkpoints belong to the old class names and are left out.
+        """
+        if not directory:
+            print("Note that load_model() is skipped as no pretrained model is given")
+            return
+        folder = os.path.join(directory, "prompt_learner")
+        best = self.cfg.TEST.FINAL_MODEL == "best_val"
+        file = checkpoints.find(folder, epoch, best)
+        epoch = checkpoints.load(file, self.model)
+        self.weights_file = str(file)
+        print(f'Loading weights to prompt_learner from "{file}" (epoch = {epoch})')
+
+
+def cross_entropy_and_accuracy(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    """Scalars of a classification step: loss, and accuracy in percent."""
+    hits = (logits.detach().argmax(dim=1) == labels).float().mean() * 100
+    return {"loss": F.cross_entropy(logits.float(), labels), "acc": hits}

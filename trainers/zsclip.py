@@ -1,0 +1,58 @@
+"""Zero-shot CLIP: hand-written prompts, nothing learned."""
+
+from __future__ import annotations
+
+import torch
+from dassl.engine import TRAINER_REGISTRY
+from torch import nn
+from yacs.config import CfgNode as CN
+
+from trainers.prompting.clip import normalise
+from trainers.prompting.templates import IMAGENET_TEMPLATES, template_for
+from trainers.prompting.trainer import Classifier, PromptTrainer
+
+
+def extend_cfg(cfg: CN) -> None:
+    """Add TRAINER.ZEROSHOTCLIP."""
+    cfg.TRAINER.ZEROSHOTCLIP = CN()
+    cfg.TRAINER.ZEROSHOTCLIP.PREC = "fp16"  # fp16, fp32, amp, bf16
+
+
+@TRAINER_REGISTRY.register()
+class ZeroshotCLIP(PromptTrainer):
+    """One prompt a class, from the data set's own template."""
+
+    node = "ZEROSHOTCLIP"
+
+    def templates(self) -> list[str]:
+        return [template_for(self.cfg.DATASET.NAME)]
+
+    def build_learner(self) -> nn.Module:
+        names = [name.replace("_", " ") for name in self.dm.dataset.classnames]
+        means = [
+            normalise(self.clip.encode_texts([template.format(name) for name in names]))
+            for template in self.templates()
+        ]
+        self.class_features = normalise(torch.stack(means).mean(dim=0))  # (C, d)
+        return nn.Identity()
+
+    def classifier(self) -> Classifier:
+        return lambda x: self.clip.logit_scale * x @ self.class_features.T
+
+    def train(self) -> None:
+        raise ValueError(f"{self.cfg.TRAINER.NAME} has nothing to train: run it with --eval-only")
+
+    def load_model(self, directory: str, epoch: int | None = None) -> None:
+        if directory:
+            raise ValueError(f"{self.cfg.TRAINER.NAME} has no weights to load: leave out --model-dir")
+
+
+@TRAINER_REGISTRY.register()
+class ZeroshotCLIP2(ZeroshotCLIP):
+    """The normalised mean over seven ImageNet templates and, but for ImageNet, the data set's own."""
+
+    def templates(self) -> list[str]:
+        own = template_for(self.cfg.DATASET.NAME)
+        return list(
+            dict.fromkeys([*IMAGENET_TEMPLATES, *([] if self.cfg.DATASET.NAME == "ImageNet" else [own])])
+        )
