@@ -30,6 +30,7 @@ import trainers.coop
 import trainers.ship
 import trainers.zsclip
 from trainers.prompting import results
+from trainers.prompting.files import write_json
 from trainers.prompting.config import extend_cfg as extend_shared_cfg
 
 USER_ERRORS = (ValueError, KeyError, OSError, FloatingPointError, AssertionError, torch.OutOfMemoryError)
@@ -51,9 +52,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--root", default="", help="folder of the data sets (DATASET.ROOT)")
     add("--output-dir", default="", help="folder of this run's results (OUTPUT_DIR)")
@@ -118,9 +117,7 @@ def reset_cfg(cfg: CN, args: argparse.Namespace) -> None:
 
 def merge_file(cfg: CN, file: str) -> None:
     if not os.path.isfile(file):
-        raise FileNotFoundError(
-            f"there is no config file {file}: check --config-file and --dataset-config-file"
-        )
+        raise FileNotFoundError(f"there is no config file {file}: check --config-file and --dataset-config-file")
     try:
         cfg.merge_from_file(file)
     except KeyError as error:
@@ -180,7 +177,7 @@ def run(cfg: CN, args: argparse.Namespace) -> None:
     if cfg.SEED >= 0:
         set_random_seed(cfg.SEED)
     setup_logger(cfg.OUTPUT_DIR)
-    results.write_json(Path(cfg.OUTPUT_DIR) / "config.json", results.as_dict(cfg))
+    write_json(Path(cfg.OUTPUT_DIR) / "config.json", results.as_dict(cfg))
     print_header(cfg, args)
     if torch.cuda.is_available() and cfg.USE_CUDA:
         torch.backends.cudnn.benchmark = False  # benchmarking picks kernels by time, so runs would not repeat

@@ -32,9 +32,7 @@ N_CTX = 4
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
@@ -46,9 +44,7 @@ def main() -> None:
         for title, names in (("EuroSAT", EUROSAT), ("Caltech-101", CALTECH101))
     ]
     threads = f"{torch.get_num_threads()} threads" if args.device == "cpu" else torch.cuda.get_device_name()
-    print(
-        f"torch {torch.__version__}, {args.device}, {threads}, fp32, forward and backward, {N_CTX} context vectors"
-    )
+    print(f"torch {torch.__version__}, {args.device}, {threads}, fp32, forward and backward, {N_CTX} context vectors")
     headers = [
         "class names",
         "classes",

@@ -63,9 +63,7 @@ class FewShotDataset(DatasetBase):
         for every seed. In a read-only folder it is kept in the user's cache.
         """
         file = self.folder / self.split_name
-        cached = (
-            CACHE.expanduser() / f"{str(self.folder).strip(os.sep).replace(os.sep, '-')}-{self.split_name}"
-        )
+        cached = CACHE.expanduser() / f"{str(self.folder).strip(os.sep).replace(os.sep, '-')}-{self.split_name}"
         for place in (file, cached):
             if place.is_file():
                 return load_split(place, self.images)

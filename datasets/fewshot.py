@@ -69,7 +69,5 @@ def _rooted(item: Datum, folder: Path, file: Path) -> Datum:
         below = path.replace("\\", "/").rpartition(f"/{folder.name}/")[2]
         path = str(folder / below)
         if not os.path.isfile(path):
-            raise FileNotFoundError(
-                f"{file} picks {item.impath}, which is not there: remove the file to draw anew"
-            )
+            raise FileNotFoundError(f"{file} picks {item.impath}, which is not there: remove the file to draw anew")
     return Datum(impath=path, label=item.label, domain=item.domain, classname=item.classname)

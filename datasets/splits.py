@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dassl.data.datasets import Datum
-from dassl.utils import listdir_nohidden
+from dassl.utils import listdir_nohidden, write_json
 
 SUBSETS = ("all", "base", "new")
 TRAIN_SHARE, VAL_SHARE = 0.5, 0.2  # of a class, where there is no official split
@@ -59,9 +59,7 @@ def load_split(file: Path, images: Path) -> Split:
     for part in rows.values():
         for path, label, name in part:
             if names.setdefault(label, name) != name:
-                raise ValueError(
-                    f"{file} calls class {label} both {names[label]!r} and {name!r} (at {path}): mend it"
-                )
+                raise ValueError(f"{file} calls class {label} both {names[label]!r} and {name!r} (at {path}): mend it")
     return Split(**{part: [datum(images / p, label, name) for p, label, name in rows[part]] for part in rows})
 
 
@@ -71,10 +69,7 @@ def save_split(split: Split, file: Path, images: Path) -> None:
         part: [[os.path.relpath(item.impath, images), item.label, item.classname] for item in items]
         for part, items in split.parts().items()
     }
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f"{file.name}.tmp{os.getpid()}")
-    temporary.write_text(json.dumps(content, indent=4), encoding="utf-8")
-    os.replace(temporary, file)
+    write_json(content, str(file))
     print(f"Saved split to {file}")
 
 
@@ -91,8 +86,7 @@ def split_folders(
     for label, folder in enumerate(name for name in folders if name not in ignored):
         name = (rename or {}).get(folder, folder)
         items = [
-            datum(images / folder / file, label, name)
-            for file in listdir_nohidden(str(images / folder), sort=True)
+            datum(images / folder / file, label, name) for file in listdir_nohidden(str(images / folder), sort=True)
         ]
         rng.shuffle(items)
         n_train, n_val = round(len(items) * TRAIN_SHARE), round(len(items) * VAL_SHARE)

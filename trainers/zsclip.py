@@ -53,6 +53,4 @@ class ZeroshotCLIP2(ZeroshotCLIP):
 
     def templates(self) -> list[str]:
         own = template_for(self.cfg.DATASET.NAME)
-        return list(
-            dict.fromkeys([*IMAGENET_TEMPLATES, *([] if self.cfg.DATASET.NAME == "ImageNet" else [own])])
-        )
+        return list(dict.fromkeys([*IMAGENET_TEMPLATES, *([] if self.cfg.DATASET.NAME == "ImageNet" else [own])]))

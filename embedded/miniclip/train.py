@@ -34,7 +34,6 @@ from .world import (
     CLEAN,
     COLOURS,
     SHAPES,
-    SHIFTED,
     TEXTURES,
     classnames,
     downstream_classes,
@@ -75,9 +74,7 @@ tokenizer = SimpleTokenizer()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=2400)
     parser.add_argument("--images", type=int, default=100_000, help="size of the rendered pool")
     parser.add_argument("--work", type=Path, default=Path("output/miniclip"), help="pool and checkpoints")
@@ -138,9 +135,7 @@ def draw_batch(by_attribute: Tensor, labels_of_class: list[Tensor], rng: torch.G
         classes = fits.nonzero().squeeze(1)
     chosen = classes[torch.randint(len(classes), (BATCH,), generator=rng)]
     picks = torch.randint(2**31, (BATCH,), generator=rng)
-    return torch.stack(
-        [labels_of_class[c][p % len(labels_of_class[c])] for c, p in zip(chosen, picks, strict=True)]
-    )
+    return torch.stack([labels_of_class[c][p % len(labels_of_class[c])] for c, p in zip(chosen, picks, strict=True)])
 
 
 def augment(images: Tensor, rng: torch.Generator) -> Tensor:
@@ -204,12 +199,8 @@ def encode_captions(model: CLIP, captions: list[list[int]], prefix: int, rng: to
         row[1 + n : 2 + n + len(ids)] = torch.tensor([*ids, last])
     x = model.token_embedding(rows)
     if prefix > 0:
-        x = torch.cat(
-            [x[:, :1], torch.randn(len(x), n, x.shape[2], generator=rng) * 0.02, x[:, 1 + n :]], dim=1
-        )
-    for (
-        block
-    ) in model.transformer.resblocks:  # causal, so positions after the longest caption may be left out
+        x = torch.cat([x[:, :1], torch.randn(len(x), n, x.shape[2], generator=rng) * 0.02, x[:, 1 + n :]], dim=1)
+    for block in model.transformer.resblocks:  # causal, so positions after the longest caption may be left out
         block.attn_mask = model.build_attention_mask()[:L, :L]
     x = model.transformer((x + model.positional_embedding[:L]).transpose(0, 1)).transpose(0, 1)
     return model.ln_final(x[torch.arange(len(x)), lengths - 1]) @ model.text_projection
@@ -277,9 +268,7 @@ def train(args: argparse.Namespace, pool: Tensor, labels: Tensor) -> None:
 LOG_COLUMNS = ["step", "loss", "held-out accuracy (%)", "seconds"]
 
 
-def training_loss(
-    model, pool, by_attribute, labels, images_of_class, compact, seed: int, step: int
-) -> Tensor:
+def training_loss(model, pool, by_attribute, labels, images_of_class, compact, seed: int, step: int) -> Tensor:
     """CLIP's symmetric loss on the step's batch; every caption that fits an image is a positive."""
     rng = torch.Generator().manual_seed(seed * 1_000_003 + step)
     words = np.random.default_rng([seed, step])

@@ -173,9 +173,7 @@ def _background(rng: Generator, style: Style) -> np.ndarray:
     return image.clip(0, 1)
 
 
-def _paint_object(
-    image: np.ndarray, colour: str, texture: str, shape: str, rng: Generator, style: Style
-) -> None:
+def _paint_object(image: np.ndarray, colour: str, texture: str, shape: str, rng: Generator, style: Style) -> None:
     radius = rng.uniform(*style.radius)
     tilt = rng.uniform(-style.tilt, style.tilt)
     slack = max(0.0, 0.95 - radius)

@@ -79,9 +79,7 @@ def test_stage_1_leaves_the_reference_weights(trained: VAE):
     close(ctx[0, :8], wanted["ctx_after"]["first8"])
     for part in ("encoder", "generator"):
         for name, total in wanted[f"{part}_after"].items():
-            assert getattr(trained, part).get_parameter(name).abs().sum().item() == pytest.approx(
-                total, rel=1e-4
-            )
+            assert getattr(trained, part).get_parameter(name).abs().sum().item() == pytest.approx(total, rel=1e-4)
 
 
 def test_stage_2_follows_the_reference(golden_clip: FrozenCLIP, features: Tensor, trained: VAE):

@@ -10,16 +10,16 @@ import torch
 from dassl.utils import load_checkpoint
 from torch import nn
 
+from .files import replacing
+
 TOKEN_BUFFERS = ("token_prefix", "token_suffix")  # class names in CoOp's checkpoints; never taken over
 
 
 def save(folder: str, state: dict, epoch: int) -> Path:
     """Write `model.pth.tar-<epoch>`, whole or not at all."""
-    os.makedirs(folder, exist_ok=True)
     file = Path(folder) / f"model.pth.tar-{epoch}"
-    temporary = file.with_name(f"{file.name}.tmp{os.getpid()}")
-    torch.save({**state, "epoch": epoch}, temporary)
-    os.replace(temporary, file)
+    with replacing(file) as temporary:
+        torch.save({**state, "epoch": epoch}, temporary)
     return file
 
 
@@ -36,10 +36,7 @@ def find(folder: str, epoch: int | None = None, best: bool = False) -> Path:
     Raises:
         FileNotFoundError: naming the file or folder that was looked for.
     """
-    if best and not epoch:
-        name = "model-best.pth.tar"
-    else:
-        name = f"model.pth.tar-{epoch or last_epoch(folder)}"
+    name = "model-best.pth.tar" if best and not epoch else f"model.pth.tar-{epoch or last_epoch(folder)}"
     file = Path(folder) / name
     if not file.is_file():
         wanted = f"no {name}" if epoch or best else "no checkpoint"
@@ -60,9 +57,7 @@ def load(file: Path, module: nn.Module) -> int:
         if name not in state:
             raise ValueError(f"{file} does not fit this model: it has no {name}; was it another method's?")
         if name not in own:
-            raise ValueError(
-                f"{file} does not fit this model: its {name} has no place here; was it another method's?"
-            )
+            raise ValueError(f"{file} does not fit this model: its {name} has no place here; was it another method's?")
         if state[name].shape != own[name].shape:
             raise ValueError(
                 f"{file} does not fit this model: {name} is {tuple(state[name].shape)} there and "

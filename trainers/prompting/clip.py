@@ -92,9 +92,7 @@ class FrozenCLIP:
         return digest.hexdigest()
 
 
-def load_clip(
-    name: str, path: str = "", precision: str = "fp32", device: str | torch.device = "cpu"
-) -> FrozenCLIP:
+def load_clip(name: str, path: str = "", precision: str = "fp32", device: str | torch.device = "cpu") -> FrozenCLIP:
     """Load and freeze a CLIP.
 
     Args:

@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from .clip import FrozenCLIP
+from .files import replacing
 from .rng import seeded
 
 ENCODE_BATCH = 256  # views that go through the image tower at once
@@ -175,9 +176,7 @@ class _Images(Dataset):
             reason = str(error).replace("\n", " ")
             if str(path) in reason:
                 return _Unreadable(reason)
-            return _Unreadable(
-                f"the image {path} cannot be read ({reason}): replace it, or take it out of the split"
-            )
+            return _Unreadable(f"the image {path} cannot be read ({reason}): replace it, or take it out of the split")
         tensors = []
         for view in range(views.first, views.first + views.count):
             with seeded(views.seed, "view", view, index):
@@ -201,7 +200,5 @@ def _read_cached(file: Path) -> Tensor | None:
 
 
 def _write_cached(file: Path, features: Tensor) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_suffix(f".tmp{os.getpid()}")
-    torch.save(features, temporary)
-    os.replace(temporary, file)
+    with replacing(file) as temporary:
+        torch.save(features, temporary)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from yacs.config import CfgNode as CN
+
+from .files import write_json
 
 VERSION = 1
 FILE = "results.json"
@@ -83,22 +84,12 @@ def write(trainer: Any, measured: dict[str, Any]) -> Path:
     return file
 
 
-def write_json(file: Path, content: Any) -> None:
-    """Write a JSON file, whole or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f"{file.name}.tmp{os.getpid()}")
-    temporary.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(temporary, file)
-
-
 def differences(cfg: CN, other: dict[str, Any]) -> list[str]:
     """What tells two configurations apart, as "KEY here / there"; keys that can't change figures don't count."""
     mine, theirs = flatten(as_dict(cfg)), flatten(other)
     keys = sorted((mine.keys() | theirs.keys()) - INDIFFERENT)
     return [
-        f"{key} {mine.get(key)!r} here, {theirs.get(key)!r} there"
-        for key in keys
-        if mine.get(key) != theirs.get(key)
+        f"{key} {mine.get(key)!r} here, {theirs.get(key)!r} there" for key in keys if mine.get(key) != theirs.get(key)
     ]
 
 

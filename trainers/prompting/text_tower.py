@@ -113,9 +113,7 @@ class _Layout:
         causal = torch.ones(M, P + M, dtype=torch.bool, device=device).tril(diagonal=P)
         before_eot = F.pad(filled, (P, 0), value=True)[:, None, None]
         eot = G * P + lengths.cumsum(0) - 1
-        return _Layout(
-            G, S, P, M, rows, eot.to(device), (lengths - 1).to(device), causal, before_eot.to(device)
-        )
+        return _Layout(G, S, P, M, rows, eot.to(device), (lengths - 1).to(device), causal, before_eot.to(device))
 
     def pack(self, padded: Tensor) -> Tensor:
         """(GSM, *) -> (tokens, *)"""

@@ -61,9 +61,7 @@ class PromptTrainer(TrainerX):
         if precision not in NAMES:
             raise ValueError(f"TRAINER.{self.node}.PREC is {precision!r}: choose one of {', '.join(NAMES)}")
         if cfg.FEATURES.VIEWS < 0:
-            raise ValueError(
-                f"FEATURES.VIEWS is {cfg.FEATURES.VIEWS}: give 0 (a fresh view each epoch) or more"
-            )
+            raise ValueError(f"FEATURES.VIEWS is {cfg.FEATURES.VIEWS}: give 0 (a fresh view each epoch) or more")
 
     def build_data_loader(self) -> None:
         self.time_built = time.time()
@@ -75,9 +73,7 @@ class PromptTrainer(TrainerX):
 
     def build_model(self) -> None:
         cfg = self.cfg
-        self.clip = load_clip(
-            cfg.MODEL.BACKBONE.NAME, cfg.MODEL.BACKBONE.PATH, self.options.PREC, self.device
-        )
+        self.clip = load_clip(cfg.MODEL.BACKBONE.NAME, cfg.MODEL.BACKBONE.PATH, self.options.PREC, self.device)
         if tuple(cfg.INPUT.SIZE) != (self.clip.resolution,) * 2:
             raise ValueError(
                 f"INPUT.SIZE is {tuple(cfg.INPUT.SIZE)}, but {self.clip.name} reads images of "
@@ -217,9 +213,7 @@ class PromptTrainer(TrainerX):
             self.write_scalar(f"{split}/{name}", value, self.epoch)
         if split == "test":
             joint = self.cfg.DATASET.SUBSAMPLE_CLASSES == "all"
-            figures = results.figures(
-                torch.cat(predictions), bank.labels.cpu(), self.num_classes if joint else 0
-            )
+            figures = results.figures(torch.cat(predictions), bank.labels.cpu(), self.num_classes if joint else 0)
             results.write(self, {**figures, "macro_f1": scores["macro_f1"]})
         return next(iter(scores.values()))
 
@@ -230,9 +224,7 @@ class PromptTrainer(TrainerX):
             print("No checkpoint found, train from scratch")
             return 0
         print(f"Found checkpoint at {directory} (will resume training)")
-        return checkpoints.resume(
-            os.path.join(directory, "prompt_learner"), self.model, self.optim, self.sched
-        )
+        return checkpoints.resume(os.path.join(directory, "prompt_learner"), self.model, self.optim, self.sched)
 
     def load_model(self, directory: str, epoch: int | None = None) -> None:
         """Load the learner of a finished run: the given epoch's, the best one's if kept, else the last one's.

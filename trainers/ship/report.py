@@ -12,7 +12,6 @@ import argparse
 import csv
 import io
 import json
-import os
 import re
 import sys
 from collections.abc import Iterable
@@ -23,6 +22,7 @@ from typing import Any
 
 from tabulate import tabulate
 
+from trainers.prompting.files import write_json, write_text
 from trainers.prompting.results import harmonic_mean
 
 # What a row shows: key, heading.
@@ -71,15 +71,21 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     rows = collect(args.output, args.dataset, args.shots, args.seeds)
     if not rows:
-        print(f"error: there are no results of {args.dataset} with {args.shots} shots in {args.output}", file=sys.stderr)
+        print(
+            f"error: there are no results of {args.dataset} with {args.shots} shots in {args.output}",
+            file=sys.stderr,
+        )
         return 2
     notes = remarks(rows, args.seeds)
     print(render(rows, "simple"), *notes, sep="\n")
     stem = args.output / "base2new" / f"{args.dataset}_shots_{args.shots}"
     title = f"Base to new on {args.dataset}, {args.shots} shots"
-    _write(stem.with_suffix(".md"), f"# {title}\n\n{render(rows, 'github')}\n\n" + "\n".join(f"- {n}" for n in notes) + "\n")
-    _write(stem.with_suffix(".csv"), as_csv(rows))
-    _write(stem.with_suffix(".json"), json.dumps(as_json(rows, args), indent=2) + "\n")
+    write_text(
+        stem.with_suffix(".md"),
+        f"# {title}\n\n{render(rows, 'github')}\n\n" + "\n".join(f"- {n}" for n in notes) + "\n",
+    )
+    write_text(stem.with_suffix(".csv"), as_csv(rows))
+    write_json(stem.with_suffix(".json"), as_json(rows, args))
     print(f"Written to {stem}.md, .csv and .json")
     return 0
 
@@ -114,7 +120,10 @@ def collect(output: Path, dataset: str, shots: int, seeds: Iterable[int] | None 
         for seed in set(row.seeds("base")) & set(row.seeds("new")):
             row.put("h", seed, harmonic_mean(row.values["base"][seed], row.values["new"][seed]))
     rank = {name: i for i, name in enumerate(ORDER)}
-    return sorted(rows.values(), key=lambda r: (r.method == UPPER_BOUND, rank.get(r.method, len(rank)), r.method, r.config))
+    return sorted(
+        rows.values(),
+        key=lambda r: (r.method == UPPER_BOUND, rank.get(r.method, len(rank)), r.method, r.config),
+    )
 
 
 def read_run(folder: Path) -> dict[str, Any] | None:
@@ -179,7 +188,11 @@ def as_json(rows: list[Row], args: argparse.Namespace) -> dict[str, Any]:
             "method": row.method,
             "config": row.config,
             "columns": {
-                c: {"mean": row.mean(c), "std": row.deviation(c), "seeds": {str(s): row.values[c][s] for s in row.seeds(c)}}
+                c: {
+                    "mean": row.mean(c),
+                    "std": row.deviation(c),
+                    "seeds": {str(s): row.values[c][s] for s in row.seeds(c)},
+                }
                 for c in COLUMNS
                 if row.seeds(c)
             },
@@ -194,18 +207,15 @@ def _cell(row: Row, column: str) -> str:
     if not seeds:
         return "-"
     digits = 1
-    return f"{row.mean(column):.{digits}f} +- {row.deviation(column):.{digits}f}" if len(seeds) > 1 else f"{row.mean(column):.{digits}f}"
+    return (
+        f"{row.mean(column):.{digits}f} +- {row.deviation(column):.{digits}f}"
+        if len(seeds) > 1
+        else f"{row.mean(column):.{digits}f}"
+    )
 
 
 def _seeds(row: Row) -> str:
     return ", ".join(map(str, sorted({seed for column in row.values for seed in row.seeds(column)})))
-
-
-def _write(file: Path, text: str) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f"{file.name}.tmp{os.getpid()}")
-    temporary.write_text(text)
-    os.replace(temporary, file)
 
 
 if __name__ == "__main__":

@@ -165,9 +165,7 @@ def read_classnames(file: str) -> list[str]:
     """
     path = Path(file).expanduser()
     if not path.is_file():
-        raise FileNotFoundError(
-            f"there is no file of class names at {path}: check TRAINER.SHIP.NEW_CLASSNAMES"
-        )
+        raise FileNotFoundError(f"there is no file of class names at {path}: check TRAINER.SHIP.NEW_CLASSNAMES")
     names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     if not names:
         raise ValueError(f"{path} holds no class name: write one a line")

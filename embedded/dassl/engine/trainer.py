@@ -25,6 +25,7 @@ from dassl.utils import (
     save_checkpoint,
     tolist_if_not,
 )
+from dassl.utils.torchtools import load_strictly
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -55,9 +56,7 @@ def SummaryWriter(log_dir: str) -> Any:
 class SimpleNet(nn.Module):
     """A linear classifier (or, with no classes, nothing) behind a backbone module with `out_features`."""
 
-    def __init__(
-        self, cfg: Any, model_cfg: Any, num_classes: int, backbone: nn.Module | None = None, **kwargs: Any
-    ):
+    def __init__(self, cfg: Any, model_cfg: Any, num_classes: int, backbone: nn.Module | None = None, **kwargs: Any):
         super().__init__()
         if backbone is None:
             raise ValueError("SimpleNet needs its backbone as a module: pass backbone=")
@@ -86,9 +85,7 @@ class TrainerBase:
         self._scheds: OrderedDict[str, Any] = OrderedDict()
         self._writer: Any = None
 
-    def register_model(
-        self, name: str = "model", model: Any = None, optim: Any = None, sched: Any = None
-    ) -> None:
+    def register_model(self, name: str = "model", model: Any = None, optim: Any = None, sched: Any = None) -> None:
         if self.__dict__.get("_models") is None:
             raise AttributeError("call super().__init__() before register_model()")
         assert name not in self._models, f"a model called {name!r} is registered already"
@@ -143,9 +140,7 @@ class TrainerBase:
     def load_model(self, directory: str, epoch: int | None = None) -> None:
         """Load the best model of a folder, or the given epoch's, into every registered model (strictly)."""
         if not directory:
-            print(
-                "Note that load_model() is skipped as no pretrained model is given (ignore this if it's intended)"
-            )
+            print("Note that load_model() is skipped as no pretrained model is given (ignore this if it's intended)")
             return
         model_file = f"model.pth.tar-{epoch}" if epoch else "model-best.pth.tar"
         for name in self.get_model_names():
@@ -156,7 +151,7 @@ class TrainerBase:
             result = checkpoint.get("val_result")
             shown = "" if result is None else f", val_result = {result:.1f}"
             print(f"Load {path} to {name} (epoch = {checkpoint['epoch']}{shown})")
-            self._models[name].load_state_dict(checkpoint["state_dict"])
+            load_strictly(self._models[name], checkpoint["state_dict"], path)
 
     # -- TensorBoard ------------------------------------------------------------------------------------------
 
@@ -179,7 +174,7 @@ class TrainerBase:
     def train(self, start_epoch: int, max_epoch: int) -> None:
         self.start_epoch, self.max_epoch = start_epoch, max_epoch
         self.before_train()
-        for self.epoch in range(self.start_epoch, self.max_epoch):
+        for self.epoch in range(self.start_epoch, self.max_epoch):  # noqa: B020  Dassl keeps the epoch on the trainer
             self.before_epoch()
             self.run_epoch()
             self.after_epoch()
@@ -224,8 +219,8 @@ class TrainerBase:
                 self._scheds[name].step()
 
     def get_current_lr(self, names: str | list[str] | None = None) -> float:
-        name = self.get_model_names(names)[0]
-        return self._optims[name].param_groups[0]["lr"]
+        optims = [self._optims[name] for name in self.get_model_names(names)]
+        return next((optim.param_groups[0]["lr"] for optim in optims if optim is not None), 0.0)
 
     def detect_anomaly(self, loss: Tensor) -> None:
         if not torch.isfinite(loss).all():
@@ -311,7 +306,11 @@ class SimpleTrainer(TrainerBase):
 
     def before_train(self) -> None:
         # An interrupted run goes on by itself when it is started again in its own folder.
-        self.start_epoch = self.resume_model_if_exist(self.cfg.RESUME or self.output_dir)
+        directory = self.cfg.RESUME or self.output_dir
+        self.start_epoch = self.resume_model_if_exist(directory)
+        best = [osp.join(directory, name, "model-best.pth.tar") for name in self.get_model_names()]
+        if self.start_epoch and best and osp.exists(best[0]):
+            self.best_result = load_checkpoint(best[0]).get("val_result") or self.best_result
         log_dir = osp.join(self.output_dir, "tensorboard")
         mkdir_if_missing(log_dir)
         self.init_writer(log_dir)
@@ -324,9 +323,7 @@ class SimpleTrainer(TrainerBase):
             result = self.test(split="val")
             if result > self.best_result:
                 self.best_result = result
-                self.save_model(
-                    self.epoch, self.output_dir, val_result=result, model_name="model-best.pth.tar"
-                )
+                self.save_model(self.epoch, self.output_dir, val_result=result, model_name="model-best.pth.tar")
         if last or (frequency > 0 and (self.epoch + 1) % frequency == 0):
             self.save_model(self.epoch, self.output_dir)
 
@@ -383,9 +380,8 @@ class TrainerX(SimpleTrainer):
             data_time.update(time.time() - end)
             losses.update(step(*batch.values()))
             batch_time.update(time.time() - end)
-            if (
-                self.batch_idx + 1
-            ) % self.cfg.TRAIN.PRINT_FREQ == 0 or self.num_batches < self.cfg.TRAIN.PRINT_FREQ:
+            frequency = self.cfg.TRAIN.PRINT_FREQ
+            if frequency > 0 and ((self.batch_idx + 1) % frequency == 0 or self.num_batches < frequency):
                 self._print_batch(losses, batch_time, data_time)
             n_iter = self.epoch * self.num_batches + self.batch_idx
             for name, meter in losses.meters.items():
@@ -412,14 +408,10 @@ class TrainerXU(TrainerX):
         n_x, n_u = len(self.train_loader_x), len(self.train_loader_u)
         counts = {"train_x": n_x, "train_u": n_u, "smaller_one": min(n_x, n_u)}
         if self.cfg.TRAIN.COUNT_ITER not in counts:
-            raise ValueError(
-                f"TRAIN.COUNT_ITER is {self.cfg.TRAIN.COUNT_ITER!r}: choose one of {', '.join(counts)}"
-            )
+            raise ValueError(f"TRAIN.COUNT_ITER is {self.cfg.TRAIN.COUNT_ITER!r}: choose one of {', '.join(counts)}")
         self.num_batches = counts[self.cfg.TRAIN.COUNT_ITER]
         x, u = _endless(self.train_loader_x), _endless(self.train_loader_u)
-        self._run_batches(
-            ({"x": next(x), "u": next(u)} for _ in range(self.num_batches)), self.forward_backward
-        )
+        self._run_batches(({"x": next(x), "u": next(u)} for _ in range(self.num_batches)), self.forward_backward)
 
     def parse_batch_train(self, batch_x: dict, batch_u: dict) -> tuple[Tensor, Tensor, Tensor]:
         return (

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from dassl.utils.tools import replacing
 from torch import Tensor
 
 from .build import EVALUATOR_REGISTRY
@@ -56,10 +57,10 @@ class Classification(EvaluatorBase):
 
         true, pred = np.array(self._y_true), np.array(self._y_pred)
         correct, total = int((true == pred).sum()), len(true)
+        if not total:
+            raise ValueError("there is nothing to evaluate: the test set is empty")
         accuracy = 100.0 * correct / total
-        macro_f1 = 100.0 * float(
-            f1_score(true, pred, average="macro", labels=np.unique(true), zero_division=0)
-        )
+        macro_f1 = 100.0 * float(f1_score(true, pred, average="macro", labels=np.unique(true), zero_division=0))
         results = OrderedDict(accuracy=accuracy, error_rate=100.0 - accuracy, macro_f1=macro_f1)
         print(
             "=> result\n"
@@ -73,7 +74,8 @@ class Classification(EvaluatorBase):
             results["perclass_accuracy"] = self._per_class(true, pred)
         if self.cfg.TEST.COMPUTE_CMAT:
             path = osp.join(self.cfg.OUTPUT_DIR, "cmat.pt")
-            torch.save(torch.from_numpy(confusion_matrix(true, pred, normalize="true")), path)
+            with replacing(path) as temporary:
+                torch.save(torch.from_numpy(confusion_matrix(true, pred, normalize="true")), temporary)
             print(f"Confusion matrix is saved to {path}")
         return results
 

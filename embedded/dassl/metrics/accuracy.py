@@ -5,9 +5,7 @@ from torch import Tensor
 
 
 @torch.no_grad()
-def compute_accuracy(
-    output: Tensor | tuple | list, target: Tensor, topk: tuple[int, ...] = (1,)
-) -> list[Tensor]:
+def compute_accuracy(output: Tensor | tuple | list, target: Tensor, topk: tuple[int, ...] = (1,)) -> list[Tensor]:
     """Share of targets among the k highest scores, in percent, for each k.
 
     Args:

@@ -36,7 +36,7 @@ def build_optimizer(
         param_groups = model.parameters() if isinstance(model, nn.Module) else model
 
     betas = (optim_cfg.ADAM_BETA1, optim_cfg.ADAM_BETA2)
-    adam = {"lr": lr, "weight_decay": decay, "betas": betas, "eps": optim_cfg.ADAM_EPS}
+    adam = {"lr": lr, "weight_decay": decay, "betas": betas, "eps": optim_cfg.get("ADAM_EPS", 1e-8)}
     if name == "sgd":
         return torch.optim.SGD(
             param_groups,
@@ -69,9 +69,7 @@ def _staged(model: nn.Module, optim_cfg: Any) -> list[dict[str, Any]]:
     new_layers = optim_cfg.NEW_LAYERS
     new_layers = [new_layers] if isinstance(new_layers, str) else list(new_layers)
     if not new_layers:
-        warnings.warn(
-            "OPTIM.NEW_LAYERS is empty, so OPTIM.STAGED_LR has no effect on any layer", stacklevel=3
-        )
+        warnings.warn("OPTIM.NEW_LAYERS is empty, so OPTIM.STAGED_LR has no effect on any layer", stacklevel=3)
     base, new = [], []
     for name, child in model.named_children():
         (new if name in new_layers else base).extend(child.parameters())

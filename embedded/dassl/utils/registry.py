@@ -17,17 +17,13 @@ class Registry:
         if obj is None:
             return lambda decorated: self.register(decorated, force)
         if obj.__name__ in self._objects and not force:
-            raise KeyError(
-                f'"{obj.__name__}" is registered in {self._name} already: use force=True to replace it'
-            )
+            raise KeyError(f'"{obj.__name__}" is registered in {self._name} already: use force=True to replace it')
         self._objects[obj.__name__] = obj
         return obj
 
     def get(self, name: str) -> Any:
         if name not in self._objects:
-            raise KeyError(
-                f'"{name}" is not registered in {self._name}: choose one of {self.registered_names()}'
-            )
+            raise KeyError(f'"{name}" is not registered in {self._name}: choose one of {self.registered_names()}')
         return self._objects[name]
 
     def registered_names(self) -> list[str]:

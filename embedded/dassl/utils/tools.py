@@ -9,6 +9,8 @@ import tarfile
 import urllib.request
 import warnings
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -34,7 +36,20 @@ __all__ = [
 
 
 def mkdir_if_missing(dirname: str) -> None:
-    os.makedirs(dirname, exist_ok=True)
+    os.makedirs(dirname or ".", exist_ok=True)
+
+
+@contextmanager
+def replacing(fpath: str) -> Iterator[str]:
+    """A temporary name to write to; renamed to `fpath` at the end, removed if writing fails."""
+    mkdir_if_missing(osp.dirname(fpath))
+    temporary = f"{fpath}.tmp{os.getpid()}"
+    try:
+        yield temporary
+        os.replace(temporary, fpath)
+    finally:
+        with suppress(FileNotFoundError):
+            os.remove(temporary)
 
 
 def check_isfile(fpath: str) -> bool:
@@ -52,11 +67,8 @@ def read_json(fpath: str) -> Any:
 
 def write_json(obj: Any, fpath: str) -> None:
     """Write JSON with indent 4, whole or not at all; the folder is made if missing."""
-    mkdir_if_missing(osp.dirname(osp.abspath(fpath)))
-    temporary = f"{fpath}.tmp{os.getpid()}"
-    with open(temporary, "w", encoding="utf-8") as file:
+    with replacing(fpath) as temporary, open(temporary, "w", encoding="utf-8") as file:
         json.dump(obj, file, indent=4, separators=(",", ": "))
-    os.replace(temporary, fpath)
 
 
 def set_random_seed(seed: int) -> None:
@@ -66,6 +78,13 @@ def set_random_seed(seed: int) -> None:
     torch.manual_seed(seed)
 
 
+class UnreadableImage(OSError):
+    """An image that is missing or damaged; a loader's worker wraps it in a traceback, which is taken off here."""
+
+    def __init__(self, message: str):
+        super().__init__(message.rpartition("UnreadableImage: ")[2].strip())
+
+
 def read_image(path: str) -> Image.Image:
     """An image in RGB.
 
@@ -73,13 +92,14 @@ def read_image(path: str) -> Image.Image:
         OSError: missing or damaged, in one sentence with the path.
     """
     if not osp.exists(path):
-        raise OSError(f"there is no image {path}: check the data folder against its split file")
+        raise UnreadableImage(f"there is no image {path}: check the data folder against its split file")
     try:
         with Image.open(path) as image:
             return image.convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise OSError(
-            f"the image {path} cannot be read ({error}): replace it, or take it out of the split"
+        reason = " ".join(str(error).split())
+        raise UnreadableImage(
+            f"the image {path} cannot be read ({reason}): replace it, or take it out of the split"
         ) from error
 
 
@@ -106,8 +126,7 @@ def check_availability(requested: str, available: list[str]) -> None:
     if requested not in available:
         guess = get_most_similar_str_to_a_from_b(requested, available)
         raise ValueError(
-            f"{requested!r} is unknown: choose one of {', '.join(available)}"
-            + (f" ({guess}?)" if guess else "")
+            f"{requested!r} is unknown: choose one of {', '.join(available)}" + (f" ({guess}?)" if guess else "")
         )
 
 
@@ -117,23 +136,20 @@ def tolist_if_not(x: Any) -> list:
 
 def download_url(url: str, dst: str, from_gdrive: bool = True) -> None:
     """Fetch a file, whole or not at all; from Google Drive with the package gdown, if it is installed."""
-    temporary = f"{dst}.part"
-    if from_gdrive:
-        try:
-            import gdown
-        except ImportError as error:
-            raise ImportError(f"fetching {url} needs the package gdown: pip install gdown") from error
-        gdown.download(url, temporary, quiet=False)
-    else:
+    with replacing(dst) as temporary:
+        if from_gdrive and "drive.google" in url:
+            try:
+                import gdown
+            except ImportError as error:
+                raise ImportError(f"fetching {url} needs the package gdown: pip install gdown") from error
+            gdown.download(url, temporary, quiet=False)
+            return
         with urllib.request.urlopen(url) as source, open(temporary, "wb") as file:
             size = int(source.headers.get("Content-Length") or 0)
-            with tqdm(
-                total=size or None, unit="B", unit_scale=True, disable=None, desc=osp.basename(dst)
-            ) as bar:
+            with tqdm(total=size or None, unit="B", unit_scale=True, disable=None, desc=osp.basename(dst)) as bar:
                 while block := source.read(1 << 20):
                     file.write(block)
                     bar.update(len(block))
-    os.replace(temporary, dst)
 
 
 def extract_archive(file: str, folder: str) -> None:

@@ -5,14 +5,14 @@ import os.path as osp
 import pickle
 import re
 import warnings
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import nn
 
-from .tools import mkdir_if_missing
+from .tools import replacing
 
 __all__ = [
     "count_num_param",
@@ -37,16 +37,13 @@ def save_checkpoint(
 
     Both are written to a temporary name and renamed; with `is_best` a copy is kept as model-best.pth.tar.
     """
-    mkdir_if_missing(save_dir)
     if remove_module_from_keys:
         state = {**state, "state_dict": _without_module(state["state_dict"])}
     name = model_name or f"model.pth.tar-{state['epoch']}"
     _save(state, osp.join(save_dir, name))
     print(f"Checkpoint saved to {osp.join(save_dir, name)}")
-    pointer = osp.join(save_dir, f"checkpoint.tmp{os.getpid()}")
-    with open(pointer, "w") as file:
+    with replacing(osp.join(save_dir, "checkpoint")) as temporary, open(temporary, "w") as file:
         file.write(f"{name}\n")
-    os.replace(pointer, osp.join(save_dir, "checkpoint"))
     if is_best:
         _save(state, osp.join(save_dir, "model-best.pth.tar"))
 
@@ -71,13 +68,14 @@ def load_checkpoint(fpath: str) -> dict[str, Any]:
     except pickle.UnpicklingError:
         pass  # an object in it: perhaps an old checkpoint
     except Exception as error:
-        raise ValueError(
-            f"the checkpoint {fpath} cannot be read ({_first_line(error)}): it is damaged"
-        ) from error
+        raise ValueError(f"the checkpoint {fpath} cannot be read ({_first_line(error)}): it is damaged") from error
     try:
-        return torch.load(fpath, map_location=place, weights_only=False, pickle_module=_OldCheckpoint)
+        checkpoint = torch.load(fpath, map_location=place, weights_only=False, pickle_module=_OldCheckpoint)
     except Exception as error:
         raise ValueError(f"the checkpoint {fpath} cannot be read safely ({_first_line(error)})") from error
+    if isinstance(checkpoint, dict) and isinstance(checkpoint.get("scheduler"), dict):
+        checkpoint["scheduler"] = _plain(checkpoint["scheduler"])
+    return checkpoint
 
 
 class _Inert:
@@ -96,6 +94,7 @@ class _OldCheckpoint(SimpleNamespace):
     class Unpickler(pickle.Unpickler):
         ADMITTED = {
             ("collections", "OrderedDict"): OrderedDict,
+            ("collections", "Counter"): Counter,
             ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
             ("torch._utils", "_rebuild_parameter"): torch._utils._rebuild_parameter,
             ("builtins", "set"): set,
@@ -109,9 +108,7 @@ class _OldCheckpoint(SimpleNamespace):
                 return getattr(torch, name)
             if (module, name) == ("collections", "defaultdict"):
                 return lambda *args: {}  # its factory would be code
-            if module in ("torch.optim.lr_scheduler", "collections") or module.startswith(
-                ("torch.optim.", "dassl.optim.")
-            ):
+            if module.startswith(("torch.optim.", "dassl.optim.")):
                 return _Inert
             if (module, name) in (("builtins", "dict"), ("__builtin__", "dict")):
                 return dict
@@ -124,17 +121,44 @@ class _OldCheckpoint(SimpleNamespace):
 
 def resume_from_checkpoint(fdir: str, model: nn.Module, optimizer: Any = None, scheduler: Any = None) -> int:
     """Restore weights (strictly), optimiser and schedule from a folder's newest file; returns the epochs done."""
-    with open(osp.join(fdir, "checkpoint")) as file:
-        fpath = osp.join(fdir, file.readline().strip())
+    fpath = osp.join(fdir, _newest(fdir))
     print(f'Loading checkpoint from "{fpath}"')
     checkpoint = load_checkpoint(fpath)
-    model.load_state_dict(checkpoint["state_dict"])
+    load_strictly(model, checkpoint["state_dict"], fpath)
     if optimizer is not None and checkpoint.get("optimizer"):
         optimizer.load_state_dict(checkpoint["optimizer"])
     if scheduler is not None and checkpoint.get("scheduler"):
-        scheduler.load_state_dict(_plain(checkpoint["scheduler"]))
+        scheduler.load_state_dict(checkpoint["scheduler"])
     print(f"Previous epoch: {checkpoint['epoch']}")
     return checkpoint["epoch"]
+
+
+def load_strictly(model: nn.Module, state_dict: dict[str, Any], fpath: str) -> None:
+    """`load_state_dict`, with a ValueError that names the file and the first tensor that does not fit."""
+    own = model.state_dict()
+    for name in [*own, *state_dict]:
+        if name not in own or name not in state_dict:
+            holder = "the file" if name in state_dict else "the model"
+            raise ValueError(f"{fpath} does not fit the model: only {holder} has {name}")
+        if own[name].shape != state_dict[name].shape:
+            shapes = f"{tuple(state_dict[name].shape)} in the file, {tuple(own[name].shape)} in the model"
+            raise ValueError(f"{fpath} does not fit the model: {name} is {shapes}")
+    model.load_state_dict(state_dict)
+
+
+def _newest(fdir: str) -> str:
+    """The file that `checkpoint` names; if that is not there (a run killed midway), the highest epoch's."""
+    pointer = osp.join(fdir, "checkpoint")
+    if osp.isfile(pointer):
+        with open(pointer) as file:
+            name = file.readline().strip()
+        if name and osp.isfile(osp.join(fdir, name)):
+            return name
+    names = os.listdir(fdir) if osp.isdir(fdir) else []
+    epochs = [int(match[1]) for name in names if (match := re.fullmatch(r"model\.pth\.tar-(\d+)", name))]
+    if not epochs:
+        raise FileNotFoundError(f"there is no checkpoint in {fdir}")
+    return f"model.pth.tar-{max(epochs)}"
 
 
 def load_pretrained_weights(model: nn.Module, weight_path: str) -> None:
@@ -219,9 +243,8 @@ def _without_module(state_dict: dict[str, Any]) -> dict[str, Any]:
 
 
 def _save(state: dict, path: str) -> None:
-    temporary = f"{path}.tmp{os.getpid()}"
-    torch.save(state, temporary)
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        torch.save(state, temporary)
 
 
 def _first_line(error: BaseException) -> str:

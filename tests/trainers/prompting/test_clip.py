@@ -103,9 +103,7 @@ def test_a_state_dict_of_another_model_is_refused(tmp_path: Path):
 
 
 def test_a_missing_file_is_named(tmp_path: Path):
-    with pytest.raises(
-        FileNotFoundError, match=r"no CLIP weight file at .*nowhere\.pt: check MODEL.BACKBONE.PATH"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"no CLIP weight file at .*nowhere\.pt: check MODEL.BACKBONE.PATH"):
         load_clip("", str(tmp_path / "nowhere.pt"))
 
 

@@ -61,9 +61,7 @@ def test_the_same_generator_gives_the_same_context(clip: FrozenCLIP):
 
 
 def test_a_name_too_long_for_the_context_is_refused_by_name(clip: FrozenCLIP):
-    with pytest.raises(
-        ValueError, match=r"class name 'word word.*needs 87 tokens with 4 context vectors.*77"
-    ):
+    with pytest.raises(ValueError, match=r"class name 'word word.*needs 87 tokens with 4 context vectors.*77"):
         ClassTokens.of(clip, ["cat", "word " * 79 + "word"], 4)
 
 

@@ -24,7 +24,7 @@ def plain(clip: FrozenCLIP, embedded: Tensor, eot: Tensor) -> Tensor:
 
 def padded(prompts: Prompts, clip: FrozenCLIP) -> tuple[Tensor, Tensor]:
     """A ragged batch written out to 77 positions, with noise after EOT."""
-    G, S, M, w = prompts.suffix.shape
+    G, S, _, w = prompts.suffix.shape
     P = prompts.prefix.shape[1]
     x = torch.randn(G, S, 77, w)
     x[:, :, :P] = prompts.prefix[:, None]
