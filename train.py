@@ -167,7 +167,7 @@ def is_finished(cfg: CN, args: argparse.Namespace) -> bool:
     return (
         os.path.abspath(weights).startswith(os.path.abspath(args.model_dir))
         and os.path.isfile(weights)
-        and os.path.getmtime(weights) <= file.stat().st_mtime
+        and os.path.getmtime(weights) < file.stat().st_mtime
         and args.load_epoch in (None, int(weights.rpartition("-")[2]))
     )
 

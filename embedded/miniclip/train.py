@@ -67,7 +67,7 @@ FRAMES = (
     "there is a {} in the image.",
 )
 ORDERS = ("{c} {t} {s}", "{c} {t} {s}", "{c} {t} {s}", "{t} {c} {s}", "{s}, {c} and {t}", "{c} {s}, {t}")
-BATCH, PEAK_LR, DECAY, WARMUP, CLIP_NORM = 256, 1.2e-3, 0.05, 150, 1.0
+PEAK_LR, DECAY, WARMUP, CLIP_NORM = 1.2e-3, 0.05, 150, 1.0
 SOS, EOT = 49406, 49407
 
 tokenizer = SimpleTokenizer()
@@ -80,6 +80,8 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("output/miniclip"), help="pool and checkpoints")
     parser.add_argument("--out", type=Path, default=FILE, help="where the finished weights go")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--stop", type=int, default=None, help="stop after this many steps, to go on later")
     parser.add_argument("--every", type=int, default=250, help="steps between checkpoints and log lines")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
@@ -124,7 +126,7 @@ def _render_one(job: tuple[str, int, int]) -> np.ndarray:
     return render(name, image_rng(seed + 1000, name, number), CLEAN)
 
 
-def draw_batch(by_attribute: Tensor, labels_of_class: list[Tensor], rng: torch.Generator) -> Tensor:
+def draw_batch(by_attribute: Tensor, images_of_class: list[Tensor], size: int, rng: torch.Generator) -> Tensor:
     """Indices of a batch's images: any classes, or (every other time) few colours and textures."""
     if torch.rand((), generator=rng) < 0.5:
         classes = torch.arange(len(by_attribute))
@@ -133,9 +135,9 @@ def draw_batch(by_attribute: Tensor, labels_of_class: list[Tensor], rng: torch.G
         textures = torch.randperm(len(TEXTURES), generator=rng)[: 1 + torch.randint(3, (), generator=rng)]
         fits = torch.isin(by_attribute[:, 0], colours) & torch.isin(by_attribute[:, 1], textures)
         classes = fits.nonzero().squeeze(1)
-    chosen = classes[torch.randint(len(classes), (BATCH,), generator=rng)]
-    picks = torch.randint(2**31, (BATCH,), generator=rng)
-    return torch.stack([labels_of_class[c][p % len(labels_of_class[c])] for c, p in zip(chosen, picks, strict=True)])
+    chosen = classes[torch.randint(len(classes), (size,), generator=rng)]
+    picks = torch.randint(2**31, (size,), generator=rng)
+    return torch.stack([images_of_class[c][p % len(images_of_class[c])] for c, p in zip(chosen, picks, strict=True)])
 
 
 def augment(images: Tensor, rng: torch.Generator) -> Tensor:
@@ -238,10 +240,10 @@ def train(args: argparse.Namespace, pool: Tensor, labels: Tensor) -> None:
         start, log, seconds = state["step"], state["log"], state["seconds"]
         print(f"going on from step {start}", flush=True)
     began, losses = time.time(), []
-    for step in range(start, args.steps):
+    for step in range(start, min(args.steps, args.stop or args.steps)):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, args.steps)
-        loss = training_loss(model, pool, by_attribute, labels, images_of_class, compact, args.seed, step)
+        loss = training_loss(model, pool, by_attribute, labels, images_of_class, compact, args.batch, args.seed, step)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
@@ -268,11 +270,13 @@ def train(args: argparse.Namespace, pool: Tensor, labels: Tensor) -> None:
 LOG_COLUMNS = ["step", "loss", "held-out accuracy (%)", "seconds"]
 
 
-def training_loss(model, pool, by_attribute, labels, images_of_class, compact, seed: int, step: int) -> Tensor:
+def training_loss(
+    model, pool, by_attribute, labels, images_of_class, compact, size: int, seed: int, step: int
+) -> Tensor:
     """CLIP's symmetric loss on the step's batch; every caption that fits an image is a positive."""
     rng = torch.Generator().manual_seed(seed * 1_000_003 + step)
     words = np.random.default_rng([seed, step])
-    picks = draw_batch(by_attribute, images_of_class, rng)
+    picks = draw_batch(by_attribute, images_of_class, size, rng)
     shown = by_attribute[labels[picks]]  # (B, 3)
     captions, said = zip(*(caption(row, words) for row in shown.tolist()), strict=True)
     ids = [[compact[i] for i in tokenizer.encode(text)] for text in captions]

@@ -137,7 +137,9 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         raise FileNotFoundError(f"there is no CLIP weight file at {path}: check MODEL.BACKBONE.PATH")
     try:
         if _is_torchscript(path):
-            tensors = torch.jit.load(str(path), map_location="cpu").state_dict()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # OpenAI's files stay in this format
+                tensors = torch.jit.load(str(path), map_location="cpu").state_dict()
         else:
             tensors = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a damaged file

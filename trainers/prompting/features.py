@@ -110,6 +110,7 @@ def encode(clip: FrozenCLIP, views: Views, workers: int = 0) -> Tensor:
         num_workers=min(workers, len(views.items)),
         collate_fn=_collate,
         pin_memory=clip.device.type == "cuda",
+        generator=torch.Generator(),  # else its iterator draws from the global one
     )
     rows = []
     with tqdm(total=len(views.items), desc="Encoding images", unit="image", delay=2, disable=None) as bar:

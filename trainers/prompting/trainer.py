@@ -118,7 +118,10 @@ class PromptTrainer(TrainerX):
 
     def _views(self, items: list, training: bool, count: int = 1) -> Views:
         recipe = [self.cfg.INPUT.dump(), "train" if training else "test"]
-        transform = build_transform(self.cfg, is_train=training)
+        quiet = self.cfg.clone()
+        quiet.defrost()
+        quiet.VERBOSE = False  # Dassl's data manager has listed the transforms
+        transform = build_transform(quiet, is_train=training)
         return Views(items, transform, recipe, self.seed if training else 0, 0, count)
 
     def _load_bank(self, views: Views, keep: bool = True) -> FeatureBank:
@@ -220,11 +223,12 @@ class PromptTrainer(TrainerX):
     # -- checkpoints ------------------------------------------------------------------------------------
 
     def resume_model_if_exist(self, directory: str) -> int:
-        if not os.path.exists(os.path.join(directory, "prompt_learner", "checkpoint")):
+        folder = os.path.join(directory, "prompt_learner")
+        if not checkpoints.last_epoch(folder):
             print("No checkpoint found, train from scratch")
             return 0
         print(f"Found checkpoint at {directory} (will resume training)")
-        return checkpoints.resume(os.path.join(directory, "prompt_learner"), self.model, self.optim, self.sched)
+        return checkpoints.resume(folder, self.model, self.optim, self.sched)
 
     def load_model(self, directory: str, epoch: int | None = None) -> None:
         """Load the learner of a finished run: the given epoch's, the best one's if kept, else the last one's.

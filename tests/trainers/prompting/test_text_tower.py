@@ -60,7 +60,7 @@ def test_gradients_equal_those_of_the_77_token_pass(clip: FrozenCLIP):
         learner.ctx.grad = None
         (features * weight).sum().backward()
         gradients.append(learner.ctx.grad.clone())
-    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-3, atol=1e-4)
 
 
 def test_a_whole_text_equals_the_models_own_encode_text(clip: FrozenCLIP):
