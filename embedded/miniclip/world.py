@@ -81,11 +81,11 @@ SHIFTED = Style(
     clutter=(3, 7),
     clutter_rate=1.0,
     bar_rate=0.25,
-    hue=-0.35,
+    hue=-0.3,
     hue_jitter=0.1,
-    saturation=0.65,
+    saturation=0.75,
     warmth=0.08,
-    gamma=1.3,
+    gamma=1.2,
     period=1.35,
 )
 
