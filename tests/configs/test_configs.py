@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import train
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+TRAINERS = sorted(CONFIGS.glob("trainers/*/*.yaml"))
+
+
+def merged(trainer_file: Path, dataset: str = "miniworld"):
+    return train.setup_cfg(
+        train.parse_args(
+            [
+                *("--trainer", trainer_file.parent.name, "--config-file", str(trainer_file)),
+                *("--dataset-config-file", str(CONFIGS / "datasets" / f"{dataset}.yaml")),
+            ]
+        )
+    )
+
+
+@pytest.mark.parametrize("file", TRAINERS, ids=lambda f: f"{f.parent.name}/{f.stem}")
+def test_every_trainers_config_merges(file: Path):
+    cfg = merged(file)
+    assert cfg.MODEL.BACKBONE.NAME
+    assert set(cfg.INPUT.TRANSFORMS) == {"random_resized_crop", "random_flip", "normalize"}
+
+
+@pytest.mark.parametrize("file", sorted(CONFIGS.glob("datasets/*.yaml")), ids=lambda f: f.stem)
+def test_every_data_set_config_names_a_registered_data_set(file: Path):
+    from dassl.data.datasets import DATASET_REGISTRY
+
+    cfg = merged(CONFIGS / "trainers" / "CoOp" / "vit_b16.yaml", file.stem)
+    assert cfg.DATASET.NAME in DATASET_REGISTRY.registered_names()
+
+
+def test_coops_own_names_are_there():
+    names = {f"{f.parent.name}/{f.stem}" for f in TRAINERS}
+    for backbone in ("rn50", "rn101", "vit_b32", "vit_b16"):
+        assert {f"CoOp/{backbone}", f"CoOp/{backbone}_ep50"} <= names
+    assert {"CoOp/vit_b16_ctxv1", "CoOp/vit_b16_ep50_ctxv1", "CoCoOp/vit_b16_c4_ep10_batch1_ctxv1"} <= names
+
+
+def test_the_reference_config_holds_the_reference_codes_settings():
+    cfg = merged(CONFIGS / "trainers" / "SHIP" / "vit_b16_reference.yaml")
+    generator, ship, optim = cfg.TRAINER.SHIP.GENERATOR, cfg.TRAINER.SHIP, cfg.OPTIM
+    assert (generator.ENCODER_HIDDEN, generator.HIDDEN, generator.ACTIVATION) == (2048, 4096, "relu")
+    assert (generator.N_CTX, generator.CTX_INIT, generator.KL_WEIGHT, generator.LR) == (4, "", 1.0, 1e-3)
+    assert (generator.EPOCHS, generator.BATCH_SIZE) == (50, 256)
+    assert (ship.CTX_INIT, ship.LOGIT_SCALE, ship.STEP_SCHEDULE, ship.DROP_LAST) == ("a photo of a", 100.0, True, False)
+    assert (optim.NAME, optim.LR, optim.MOMENTUM, optim.WEIGHT_DECAY) == ("sgd", 0.002, 0.0, 0.0)
+    assert (optim.MAX_EPOCH, optim.LR_SCHEDULER, optim.WARMUP_EPOCH) == (200, "cosine", -1)
+    assert (cfg.DATALOADER.TRAIN_X.BATCH_SIZE, cfg.FEATURES.VIEWS) == (256, 0)
+    assert (cfg.INPUT.RRCROP_SCALE, cfg.INPUT.INTERPOLATION, cfg.INPUT.SIZE) == ((0.5, 1.0), "bicubic", (224, 224))
+
+
+def test_coops_settings_come_from_dassls_defaults():
+    cfg = merged(CONFIGS / "trainers" / "CoOp" / "vit_b16_ctxv1.yaml")
+    assert (cfg.OPTIM.MOMENTUM, cfg.OPTIM.WEIGHT_DECAY, cfg.OPTIM.MAX_EPOCH) == (0.9, 5e-4, 200)
+    assert (cfg.TRAINER.COOP.CTX_INIT, cfg.TRAINER.COOP.PREC, cfg.OPTIM.WARMUP_CONS_LR) == (
+        "a photo of a",
+        "fp16",
+        1e-5,
+    )
+
+
+def test_flags_win_over_files_and_options_over_flags():
+    args = ["--trainer", "CoOp", "--config-file", str(CONFIGS / "trainers" / "CoOp" / "rn50.yaml")]
+    cfg = train.setup_cfg(train.parse_args([*args, "--backbone", "ViT-B/32", "--seed", "0"]))
+    assert (cfg.MODEL.BACKBONE.NAME, cfg.SEED) == ("ViT-B/32", 0)
+    cfg = train.setup_cfg(train.parse_args([*args, "--backbone", "ViT-B/32", "MODEL.BACKBONE.NAME", "RN101"]))
+    assert cfg.MODEL.BACKBONE.NAME == "RN101"

@@ -1,0 +1,237 @@
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import random
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from dassl.config import get_cfg_default
+from dassl.data.datasets import DatasetBase, Datum
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import datasets.base
+from datasets.caltech101 import Caltech101
+from datasets.eurosat import NAMES, EuroSAT
+from datasets.fewshot import draw, seeded_generator
+from datasets.oxford_pets import OxfordPets
+from datasets.splits import Split, subsample
+
+
+def config(root: Path, shots: int = -1, subset: str = "all", seed: int = 1):
+    cfg = get_cfg_default()
+    cfg.DATASET.ROOT, cfg.DATASET.NAME, cfg.DATASET.SUBSAMPLE_CLASSES = str(root), "Test", subset
+    cfg.DATASET.NUM_SHOTS, cfg.SEED = shots, seed
+    return cfg
+
+
+def touch(folder: Path, count: int, pattern: str = "image_{:04d}.jpg") -> None:
+    folder.mkdir(parents=True)
+    for i in range(count):
+        (folder / pattern.format(i)).touch()
+
+
+@pytest.fixture
+def caltech(tmp_path: Path) -> Path:
+    images = tmp_path / "caltech-101" / "101_ObjectCategories"
+    for folder in ("airplanes", "Faces", "ant", "BACKGROUND_Google", "Faces_easy", "zebra"):
+        touch(images / folder, 10)
+    (images / ".hidden").mkdir()
+    return tmp_path
+
+
+def counts(dataset: DatasetBase) -> tuple[int, int, int]:
+    return len(dataset.train_x), len(dataset.val), len(dataset.test)
+
+
+def test_caltech_is_split_by_folder_with_clean_names(caltech: Path):
+    dataset = Caltech101(config(caltech))
+    assert dataset.classnames == ["face", "airplane", "ant", "zebra"]  # sorted by folder, capitals first
+    assert counts(dataset) == (20, 8, 12)
+
+
+def test_eurosat_has_readable_names(tmp_path: Path):
+    for folder in NAMES:
+        touch(tmp_path / "eurosat" / "2750" / folder, 10)
+    dataset = EuroSAT(config(tmp_path))
+    assert dataset.classnames[0] == "Annual Crop Land" and dataset.classnames[-1] == "Sea or Lake"
+    assert counts(dataset) == (50, 20, 30)
+
+
+def test_pets_are_split_by_the_official_lists(tmp_path: Path):
+    folder = tmp_path / "oxford_pets"
+    breeds = ("Abyssinian", "american_bulldog", "Sphynx")
+    for name in ("images", "annotations"):
+        (folder / name).mkdir(parents=True)
+    for file, numbers in (("trainval", range(10)), ("test", range(10, 14))):
+        lines = ["#Image CLASS-ID SPECIES BREED ID"] if file == "trainval" else []
+        for label, breed in enumerate(breeds, start=1):
+            for i in numbers:
+                (folder / "images" / f"{breed}_{i}.jpg").touch()
+                lines.append(f"{breed}_{i} {label} 1 1")
+        (folder / "annotations" / f"{file}.txt").write_text("\n".join(lines))
+    dataset = OxfordPets(config(tmp_path))
+    assert dataset.classnames == ["abyssinian", "american_bulldog", "sphynx"]
+    assert counts(dataset) == (24, 6, 12)
+
+
+def test_the_split_is_the_same_whatever_the_file_systems_order(caltech: Path, monkeypatch: pytest.MonkeyPatch):
+    first = [item.impath for item in Caltech101(config(caltech)).train_x]
+    (caltech / "caltech-101" / "split_zhou_Caltech101.json").unlink()
+    listdir = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda path: sorted(listdir(path), reverse=True))
+    assert [item.impath for item in Caltech101(config(caltech, seed=2)).train_x] == first
+
+
+def test_a_made_split_is_saved_and_read_back(caltech: Path, capsys: pytest.CaptureFixture):
+    first = Caltech101(config(caltech))
+    second = Caltech101(config(caltech))
+    file = caltech / "caltech-101" / "split_zhou_Caltech101.json"
+    assert f"Reading split from {file}" in capsys.readouterr().out
+    assert [i.impath for i in first.test] == [i.impath for i in second.test]
+
+
+def test_a_read_only_folder_keeps_its_split_in_the_cache(
+    caltech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(datasets.base, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    before = sorted(p.name for p in (caltech / "caltech-101").iterdir())
+    first = Caltech101(config(caltech, shots=2))
+    assert sorted(p.name for p in (caltech / "caltech-101").iterdir()) == before
+    assert len(list((tmp_path / "cache").glob("*split_zhou_Caltech101.json"))) == 1
+    assert [i.impath for i in Caltech101(config(caltech, shots=2)).train_x] == [i.impath for i in first.train_x]
+
+
+# -- few-shot pickles of CoOp's -------------------------------------------------------------------------------
+
+
+def write_pickle(root: Path, content: object) -> Path:
+    file = root / "caltech-101" / "split_fewshot" / "shot_1-seed_1.pkl"
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(pickle.dumps(content))
+    return file
+
+
+def test_a_few_shot_pickle_is_honoured(caltech: Path):
+    whole = Caltech101(config(caltech))
+    picks = {"train": whole.train_x[1::5], "val": whole.val[::2]}
+    write_pickle(caltech, picks)
+    dataset = Caltech101(config(caltech, shots=1))
+    assert [i.impath for i in dataset.train_x] == [i.impath for i in picks["train"]]
+    assert len(dataset.val) == 4
+
+
+def test_a_pickle_of_a_moved_root_is_found_again(caltech: Path, tmp_path: Path):
+    whole = Caltech101(config(caltech))
+    write_pickle(caltech, {"train": whole.train_x[::5], "val": whole.val[::2]})
+    (caltech / "caltech-101").rename(tmp_path / "elsewhere")
+    (tmp_path / "new").mkdir()
+    (tmp_path / "elsewhere").rename(tmp_path / "new" / "caltech-101")
+    dataset = Caltech101(config(tmp_path / "new", shots=1))
+    assert all(str(tmp_path / "new") in item.impath for item in dataset.train_x)
+
+
+class Evil:
+    def __reduce__(self):
+        return (os.mkdir, ("evil-ran",))
+
+
+@pytest.mark.parametrize(
+    "content", [Evil(), {"train": [Evil()], "val": []}, {"train": [SimpleNamespace()], "val": []}, [1], 3]
+)
+def test_anything_else_in_a_pickle_is_refused_and_not_run(caltech: Path, content: object, monkeypatch, tmp_path: Path):
+    monkeypatch.chdir(tmp_path)
+    file = write_pickle(caltech, content)
+    with pytest.raises(ValueError, match=f"{file.name} is not a few-shot file of CoOp's .*remove it"):
+        Caltech101(config(caltech, shots=1))
+    assert not (tmp_path / "evil-ran").exists()
+
+
+# -- mistakes -------------------------------------------------------------------------------------------------
+
+
+def test_a_missing_folder_is_named(tmp_path: Path):
+    with pytest.raises(FileNotFoundError, match=r"looked for in .*eurosat, which is not there: put it under --root"):
+        EuroSAT(config(tmp_path))
+
+
+def test_a_missing_image_is_named(caltech: Path):
+    Caltech101(config(caltech))
+    gone = Path(Caltech101(config(caltech)).test[0].impath)
+    gone.unlink()
+    with pytest.raises(FileNotFoundError, match=f"there is no image {gone}"):
+        Caltech101(config(caltech))
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("{", "is not a split file"),
+        ('{"train": []}', "is not a split file"),
+        ('{"train": [["a"]], "val": [], "test": []}', "is not a split file"),
+        ('{"train": [["a", 0, "x"], ["b", 0, "y"]], "val": [], "test": []}', "calls class 0 both 'x' and 'y'"),
+    ],
+)
+def test_a_damaged_split_is_named(caltech: Path, text: str, sentence: str):
+    (caltech / "caltech-101" / "split_zhou_Caltech101.json").write_text(text)
+    with pytest.raises(ValueError, match=f"split_zhou_Caltech101.json {sentence}"):
+        Caltech101(config(caltech))
+
+
+def test_too_few_images_for_a_split_are_told(caltech: Path):
+    touch(caltech / "caltech-101" / "101_ObjectCategories" / "rare", 1)
+    with pytest.raises(ValueError, match="rare has 1 images, too few"):
+        Caltech101(config(caltech))
+    assert not list((caltech / "caltech-101").glob("*.json*"))
+
+
+# -- properties -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def a_file(tmp_path_factory: pytest.TempPathFactory) -> str:
+    file = tmp_path_factory.mktemp("f") / "image.jpg"
+    file.touch()
+    return str(file)
+
+
+@settings(max_examples=60, deadline=None)
+@given(sizes=st.lists(st.integers(1, 12), min_size=2, max_size=9), shots=st.integers(1, 8), seed=st.integers(0, 9999))
+def test_every_class_gets_its_shots_and_halves_are_disjoint(a_file: str, sizes: list[int], shots: int, seed: int):
+    items = [Datum(a_file, label, domain=i, classname=f"c{label}") for label, n in enumerate(sizes) for i in range(n)]
+    random.Random(seed).shuffle(items)
+    picks = draw(items, shots, seeded_generator(seed))
+    assert picks == draw(items, shots, seeded_generator(seed))
+    assert len({(i.label, i.domain) for i in picks}) == len(picks)  # no image twice
+    for label, n in enumerate(sizes):
+        assert sum(i.label == label for i in picks) == min(n, shots)
+    split = Split(picks, picks, items)
+    base, new = (subsample(split, subset) for subset in ("base", "new"))
+    assert len(base.test) + len(new.test) == len(items)
+    names = [sorted({i.classname for i in half.train}) for half in (base, new)]
+    assert len(names[0]) == -(-len(sizes) // 2) and not set(names[0]) & set(names[1])
+    for half in (base, new):
+        assert {i.label for i in half.train} == set(range(len({i.classname for i in half.train})))
+
+
+def test_no_image_is_in_two_parts(caltech: Path):
+    content = Caltech101(config(caltech))
+    paths = [i.impath for part in (content.train_x, content.val, content.test) for i in part]
+    assert len(paths) == len(set(paths)) == 40
+
+
+def test_an_unknown_subset_is_refused(caltech: Path):
+    with pytest.raises(ValueError, match="SUBSAMPLE_CLASSES is 'novel': choose one of all, base, new"):
+        Caltech101(config(caltech, subset="novel"))
+
+
+def test_the_split_file_has_coops_format(caltech: Path):
+    Caltech101(config(caltech))
+    content = json.loads((caltech / "caltech-101" / "split_zhou_Caltech101.json").read_text())
+    path, label, name = content["train"][0]
+    assert list(content) == ["train", "val", "test"]
+    assert (caltech / "caltech-101" / "101_ObjectCategories" / path).is_file() and (label, name) == (0, "face")

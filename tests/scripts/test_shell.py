@@ -1,0 +1,198 @@
+"""The shell scripts, with a stub in train.py's place."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+SCRIPTS = sorted(REPOSITORY.glob("scripts/*/*.sh"))
+
+STUB = """
+import json, os, pathlib, sys
+a = sys.argv
+value = lambda key: a[a.index(key) + 1]
+out = pathlib.Path(value("--output-dir"))
+with open("calls.txt", "a") as file:
+    words = [value("--trainer"), value("--seed"), value("DATASET.SUBSAMPLE_CLASSES")]
+    words += ["eval"] if "--eval-only" in a else []
+    words += ["load", value("--load-epoch")] if "--load-epoch" in a else []
+    print(*words, file=file)
+if os.environ.get("FAIL") == f'{value("--trainer")} {value("--seed")}':
+    sys.exit("error: it failed")
+out.mkdir(parents=True, exist_ok=True)
+if "--eval-only" not in a:
+    (out / "prompt_learner").mkdir()
+    for epoch in (5, 50, 10):
+        (out / "prompt_learner" / f"model.pth.tar-{epoch}").touch()
+(out / "log.txt").write_text("=> result\\n* accuracy: 50.00%\\n")
+figures = {"accuracy": 50.0, "base_accuracy": 40.0, "new_accuracy": 40.0, "h": 40.0}
+(out / "results.json").write_text(json.dumps({"figures": figures, "time": {"train_s": 1.0}}))
+"""
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A copy of the repository's scripts, with a train.py that only notes its calls."""
+    folder = tmp_path / "a folder with spaces"
+    for name in ("scripts", "configs", "trainers", "embedded"):
+        ignore = shutil.ignore_patterns("__pycache__", "*.pt")
+        shutil.copytree(REPOSITORY / name, folder / name, ignore=ignore)
+    (folder / "train.py").write_text(STUB)
+    return folder
+
+
+def bash(checkout: Path, script: str, *args: str, **environment: str) -> subprocess.CompletedProcess:
+    env = {**os.environ, "PYTHON": sys.executable, "PYTHONPATH": str(REPOSITORY), **environment}
+    env.pop("DATA", None) if "DATA" not in environment else None
+    return subprocess.run(["bash", checkout / script, *args], env=env, capture_output=True, text=True)
+
+
+def calls(checkout: Path) -> list[str]:
+    return (checkout / "calls.txt").read_text().splitlines()
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda p: f"{p.parent.name}/{p.name}")
+def test_every_script_parses(script: Path):
+    assert subprocess.run(["bash", "-n", script]).returncode == 0
+
+
+def test_every_method_trains_on_base_and_is_tested_on_new_and_jointly(checkout: Path):
+    done = bash(checkout, "scripts/ship/base2new.sh", "miniworld", "1")
+    assert done.returncode == 0, done.stderr
+    assert calls(checkout) == [
+        *(f"ZeroshotCLIP 1 {subset} eval" for subset in ("base", "new", "all")),
+        *("CoOp 1 base", "CoOp 1 new eval load 50", "CoOp 1 all eval load 50"),
+        *("CoCoOp 1 base", "CoCoOp 1 new eval load 50", "CoCoOp 1 all eval load 50"),
+        *("SHIP 1 base", "SHIP 1 new eval load 50", "SHIP 1 all eval load 50"),
+        *("CoOp 1 all", "CoOp 1 base eval load 50", "CoOp 1 new eval load 50", "CoOp 1 all eval load 50"),
+    ]
+    assert "upper bound" in done.stdout and "joint H" in done.stdout
+    assert (checkout / "output" / "base2new" / "miniworld_shots_16.md").is_file()
+
+
+def test_finished_runs_are_skipped(checkout: Path):
+    bash(checkout, "scripts/ship/base2new.sh", "miniworld", "1", METHODS="CoOp")
+    before = calls(checkout)
+    done = bash(checkout, "scripts/ship/base2new.sh", "miniworld", "1", METHODS="CoOp")
+    assert done.returncode == 0 and calls(checkout) == before
+    assert "finished before" in done.stdout
+
+
+def test_a_failed_run_stops_no_other_and_is_named(checkout: Path):
+    done = bash(checkout, "scripts/ship/base2new.sh", "miniworld", "1", "2", METHODS="CoOp SHIP", FAIL="CoOp 1")
+    assert done.returncode == 1
+    assert calls(checkout)[:2] == ["CoOp 1 base", "SHIP 1 base"] and "CoOp 2 base" in calls(checkout)
+    assert "error: it failed" in done.stderr
+    assert "1 failed:\n  CoOp seed 1, training: output/base2new/train_base/miniworld" in done.stderr
+    assert "MISSING: CoOp, base: seeds 1" in done.stdout  # the table all the same
+
+
+def test_the_environment_chooses_methods_shots_and_config(checkout: Path):
+    environment = {"METHODS": "SHIP", "SHOTS": "4", "CFG": "vit_b32", "DATA": "/some/where"}
+    assert bash(checkout, "scripts/ship/base2new.sh", "caltech101", "7", **environment).returncode == 0
+    folder = checkout / "output/base2new/train_base/caltech101/shots_4/SHIP/vit_b32/seed7"
+    assert (folder / "results.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("dataset", "sentence"),
+    [("caltech101", "DATA=/path/to/data"), ("nothing", "no data set nothing; known: caltech101")],
+)
+def test_what_is_missing_is_said_before_anything_runs(checkout: Path, dataset: str, sentence: str):
+    done = bash(checkout, "scripts/ship/base2new.sh", dataset)
+    assert done.returncode == 2 and sentence in done.stderr
+    assert not (checkout / "calls.txt").exists()
+
+
+@pytest.mark.parametrize(("folder", "trainer"), [("ship", "SHIP"), ("coop", "CoOp"), ("cocoop", "CoCoOp")])
+def test_the_two_steps_of_coops_users_work_for_every_method(checkout: Path, folder: str, trainer: str):
+    assert bash(checkout, f"scripts/{folder}/base2new_test.sh", "miniworld", "3").returncode == 2
+    assert bash(checkout, f"scripts/{folder}/base2new_train.sh", "miniworld", "3").returncode == 0
+    done = bash(checkout, f"scripts/{folder}/base2new_test.sh", "miniworld", "3", LOADEP="10")
+    assert done.returncode == 0, done.stderr
+    assert calls(checkout) == [f"{trainer} 3 base", f"{trainer} 3 new eval load 10"]
+
+
+# -- the installer --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def coop(tmp_path: Path) -> Path:
+    """What the installer takes for a CoOp checkout."""
+    folder = tmp_path / "their CoOp"
+    (folder / "configs" / "trainers" / "CoOp").mkdir(parents=True)
+    (folder / "trainers").mkdir()
+    (folder / "trainers" / "coop.py").touch()
+    (folder / "train.py").write_text("import trainers.coop\nimport trainers.cocoop\n\nprint('main')\n")
+    return folder
+
+
+def install(coop: Path, *flags: str) -> subprocess.CompletedProcess:
+    command = ["bash", REPOSITORY / "scripts/ship/install_into.sh", *flags, coop]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_installing_adds_files_and_one_line_and_undo_takes_them_out(coop: Path):
+    before = tree(coop)
+    assert install(coop).returncode == 0
+    assert (coop / "train.py").read_text().splitlines()[:3] == [
+        *("import trainers.coop", "import trainers.cocoop", "import trainers.ship")
+    ]
+    added = set(tree(coop)) - set(before)
+    assert {"trainers/ship/vae.py", "trainers/prompting/text_tower.py", "scripts/ship/base2new.sh"} <= added
+    assert not any("__pycache__" in name for name in added)
+    assert install(coop, "--undo").returncode == 0
+    assert tree(coop) == before
+    assert not (coop / "trainers" / "ship").exists()
+
+
+def test_nothing_is_written_over(coop: Path):
+    (coop / "trainers" / "prompting").mkdir()
+    before = tree(coop)
+    done = install(coop)
+    assert done.returncode == 2 and "trainers/prompting exists already" in done.stderr
+    assert tree(coop) == before
+
+
+def test_installing_twice_is_refused(coop: Path):
+    install(coop)
+    done = install(coop)
+    assert done.returncode == 2 and "installed in" in done.stderr and "--undo" in done.stderr
+
+
+def test_a_changed_file_is_kept_unless_forced(coop: Path):
+    before = tree(coop)
+    install(coop)
+    (coop / "trainers" / "ship" / "vae.py").write_text("mine")
+    done = install(coop, "--undo")
+    assert done.returncode == 2 and "changed since SHIP was installed: trainers/ship/vae.py" in done.stderr
+    assert (coop / "trainers" / "ship" / "vae.py").read_text() == "mine"
+    assert install(coop, "--undo", "--force").returncode == 0
+    assert tree(coop) == before
+
+
+def test_a_failure_midway_leaves_nothing(coop: Path, tmp_path: Path):
+    before = tree(coop)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "sha256sum").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "bin" / "sha256sum").chmod(0o755)
+    env = {**os.environ, "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
+    command = ["bash", REPOSITORY / "scripts/ship/install_into.sh", coop]
+    done = subprocess.run(command, capture_output=True, text=True, env=env)
+    assert done.returncode != 0 and "nothing was installed" in done.stderr
+    assert tree(coop) == before
+
+
+def test_another_folder_is_refused(tmp_path: Path):
+    done = install(tmp_path)
+    assert done.returncode == 2 and "is no CoOp checkout" in done.stderr
