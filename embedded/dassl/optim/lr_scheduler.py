@@ -71,7 +71,7 @@ def build_lr_scheduler(optimizer: torch.optim.Optimizer, optim_cfg: Any) -> LRSc
 
     The cosine goes over MAX_EPOCH epochs and starts after WARMUP_EPOCH, so it never quite reaches zero.
     """
-    check_availability(optim_cfg.LR_SCHEDULER, AVAI_SCHEDS)
+    check_availability(optim_cfg.LR_SCHEDULER, AVAI_SCHEDS, "OPTIM.LR_SCHEDULER")
     stepsize, gamma = optim_cfg.STEPSIZE, optim_cfg.GAMMA
     if optim_cfg.LR_SCHEDULER == "single_step":
         size = stepsize[-1] if isinstance(stepsize, (list, tuple)) else stepsize

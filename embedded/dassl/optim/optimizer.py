@@ -26,7 +26,7 @@ def build_optimizer(
         TypeError: STAGED_LR without a module.
     """
     name, lr, decay = optim_cfg.NAME, optim_cfg.LR, optim_cfg.WEIGHT_DECAY
-    check_availability(name, AVAI_OPTIMS)
+    check_availability(name, AVAI_OPTIMS, "OPTIM.NAME")
     if param_groups is not None:
         if optim_cfg.STAGED_LR:
             warnings.warn("OPTIM.STAGED_LR is ignored: parameter groups are given", stacklevel=2)
@@ -70,6 +70,9 @@ def _staged(model: nn.Module, optim_cfg: Any) -> list[dict[str, Any]]:
     new_layers = [new_layers] if isinstance(new_layers, str) else list(new_layers)
     if not new_layers:
         warnings.warn("OPTIM.NEW_LAYERS is empty, so OPTIM.STAGED_LR has no effect on any layer", stacklevel=3)
+    unknown = set(new_layers) - {name for name, _ in model.named_children()}
+    if unknown:
+        warnings.warn(f"OPTIM.NEW_LAYERS names {', '.join(sorted(unknown))}, which the model has not", stacklevel=3)
     base, new = [], []
     for name, child in model.named_children():
         (new if name in new_layers else base).extend(child.parameters())

@@ -121,13 +121,12 @@ def get_most_similar_str_to_a_from_b(a: str, b: list[str]) -> str | None:
     return near[0] if near else None
 
 
-def check_availability(requested: str, available: list[str]) -> None:
-    """ValueError with the choices and the nearest spelling if a name is not among them."""
+def check_availability(requested: str, available: list[str], key: str = "the choice") -> None:
+    """ValueError with the config key, the choices and the nearest spelling if a name is not among them."""
     if requested not in available:
         guess = get_most_similar_str_to_a_from_b(requested, available)
-        raise ValueError(
-            f"{requested!r} is unknown: choose one of {', '.join(available)}" + (f" ({guess}?)" if guess else "")
-        )
+        hint = f"; did you mean {guess}?" if guess else ""
+        raise ValueError(f"{key} is {requested!r}: choose one of {', '.join(available)}{hint}")
 
 
 def tolist_if_not(x: Any) -> list:
@@ -141,15 +140,24 @@ def download_url(url: str, dst: str, from_gdrive: bool = True) -> None:
             try:
                 import gdown
             except ImportError as error:
-                raise ImportError(f"fetching {url} needs the package gdown: pip install gdown") from error
+                raise ImportError(
+                    f"{url} needs a package: pip install gdown, or put the file at {dst} by hand"
+                ) from error
             gdown.download(url, temporary, quiet=False)
             return
-        with urllib.request.urlopen(url) as source, open(temporary, "wb") as file:
+        with _open_url(url, dst) as source, open(temporary, "wb") as file:
             size = int(source.headers.get("Content-Length") or 0)
             with tqdm(total=size or None, unit="B", unit_scale=True, disable=None, desc=osp.basename(dst)) as bar:
                 while block := source.read(1 << 20):
                     file.write(block)
                     bar.update(len(block))
+
+
+def _open_url(url: str, dst: str):
+    try:
+        return urllib.request.urlopen(url)
+    except OSError as error:
+        raise OSError(f"{url} cannot be fetched ({error}): put the file at {dst} by hand") from error
 
 
 def extract_archive(file: str, folder: str) -> None:

@@ -17,7 +17,7 @@ class Pair(TrainerBase):
 
 
 def test_a_name_is_registered_once():
-    with pytest.raises(AssertionError, match="'a' already"):
+    with pytest.raises(AssertionError, match="'a' is registered already"):
         Pair().register_model("a", nn.Linear(1, 1))
 
 
@@ -61,7 +61,7 @@ def test_an_update_goes_down_the_gradient():
 def test_a_loss_that_is_not_finite_stops_the_run(value):
     pair = Pair()
     loss = pair.a(torch.ones(1, 2)).sum() * value
-    with pytest.raises(FloatingPointError, match="infinite or NaN"):
+    with pytest.raises(FloatingPointError, match="not finite"):
         pair.model_backward_and_update(loss)
     finite = pair.a(torch.ones(1, 2)).sum()
     for losses in ((loss, finite), (finite, loss)):
@@ -107,12 +107,12 @@ def test_models_are_saved_and_loaded_by_name(tmp_path, capsys):
     saved.save_model(4, str(tmp_path))
     other.load_model(str(tmp_path), epoch=5)
     assert torch.equal(other.a.weight, saved.a.weight) and torch.equal(other.b.weight, saved.b.weight)
-    assert f"Load {tmp_path}/a/model.pth.tar-5 to a (epoch=5)" in capsys.readouterr().out
+    assert f"Load {tmp_path}/a/model.pth.tar-5 to a (epoch = 5)" in capsys.readouterr().out
 
 
 def test_without_an_epoch_the_best_model_is_looked_for(tmp_path):
     Pair().save_model(4, str(tmp_path))
-    with pytest.raises(FileNotFoundError, match=r"No model at .*a/model-best\.pth\.tar: check"):
+    with pytest.raises(FileNotFoundError, match=r"there is no model at .*a/model-best\.pth\.tar"):
         Pair().load_model(str(tmp_path))
     with pytest.raises(FileNotFoundError, match=r"model\.pth\.tar-9"):
         Pair().load_model(str(tmp_path), epoch=9)
@@ -127,18 +127,10 @@ def test_a_model_of_another_shape_is_told(tmp_path):
     Pair().save_model(0, str(tmp_path))
     other = Pair()
     other._models["b"] = nn.Linear(3, 1, bias=False)
-    with pytest.raises(ValueError, match=r"b/model\.pth\.tar-1 .*weight is \(1, 2\) there and \(1, 3\) here"):
+    with pytest.raises(
+        ValueError, match=r"b/model\.pth\.tar-1 .*weight is \(1, 2\) in the file, \(1, 3\) in the model"
+    ):
         other.load_model(str(tmp_path), epoch=1)
-
-
-def test_models_resume_from_the_epoch_that_all_have(tmp_path):
-    old, new = Pair(), Pair()
-    old.save_model(0, str(tmp_path))
-    new.save_model(1, str(tmp_path))
-    (tmp_path / "b" / "model.pth.tar-2").unlink()  # killed between the two
-    resumed = Pair()
-    assert resumed.resume_model_if_exist(str(tmp_path)) == 1
-    assert torch.equal(resumed.a.weight, old.a.weight) and torch.equal(resumed.b.weight, old.b.weight)
 
 
 def test_a_run_with_a_model_never_saved_starts_from_scratch(tmp_path, capsys):

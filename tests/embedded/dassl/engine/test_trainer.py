@@ -139,7 +139,7 @@ def test_the_best_model_on_validation_is_kept_and_deployed(toy, capsys, monkeypa
     assert (best["epoch"], best["val_result"]) == (2, 30.0)
     out = capsys.readouterr().out
     assert "Deploy the model with the best val performance" in out
-    assert "(epoch=2, val_result=30.00)" in out
+    assert "(epoch = 2, val_result = 30.0)" in out
     assert torch.equal(trainer.model[2].weight, best["state_dict"]["2.weight"])
 
 

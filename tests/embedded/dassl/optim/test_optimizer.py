@@ -80,7 +80,7 @@ def test_staged_rates_warn_where_they_cannot_work(optim_cfg):
         build_optimizer(model, optim_cfg)
     with pytest.warns(UserWarning, match="ignored"):
         build_optimizer(model, optim_cfg, param_groups=model.parameters())
-    with pytest.raises(TypeError, match="takes a module"):
+    with pytest.raises(TypeError, match="needs a module"):
         build_optimizer(list(model.parameters()), optim_cfg)
 
 

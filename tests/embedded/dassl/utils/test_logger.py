@@ -1,15 +1,23 @@
-import io
 import sys
 
 import pytest
 from dassl.utils import Logger, setup_logger
 
 
+class Console:
+    """What has gone to the console since the test began."""
+
+    def __init__(self, capsys: pytest.CaptureFixture):
+        self.capsys, self.text = capsys, ""
+
+    def getvalue(self) -> str:
+        self.text += self.capsys.readouterr().out
+        return self.text
+
+
 @pytest.fixture
-def console(monkeypatch) -> io.StringIO:
-    stream = io.StringIO()
-    monkeypatch.setattr(sys, "stdout", stream)
-    return stream
+def console(capsys: pytest.CaptureFixture) -> Console:
+    return Console(capsys)
 
 
 def test_output_goes_to_console_and_file(console, tmp_path):
@@ -43,8 +51,9 @@ def test_another_runs_log_is_left_alone(console, tmp_path):
 
 
 def test_without_an_output_nothing_changes(console):
+    before = sys.stdout
     setup_logger(None)
-    assert sys.stdout is console
+    assert sys.stdout is before
 
 
 def test_the_logger_answers_like_its_console(capfd, tmp_path):

@@ -28,5 +28,5 @@ def test_metrics_print_value_and_mean():
 
 
 def test_metrics_take_only_dicts():
-    with pytest.raises(TypeError, match="not list"):
+    with pytest.raises(TypeError, match="takes a dict, got list"):
         MetricMeter().update([1.0])

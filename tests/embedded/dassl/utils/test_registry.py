@@ -24,11 +24,11 @@ def test_a_plain_call_registers_too():
 def test_a_name_is_taken_once_unless_forced():
     registry = Registry("THING")
     registry.register(dict)
-    with pytest.raises(KeyError, match="dict is already registered"):
+    with pytest.raises(KeyError, match="is registered in THING already"):
         registry.register(dict)
     registry.register(dict, force=True)
 
 
 def test_an_unknown_name_is_a_key_error():
-    with pytest.raises(KeyError, match="no THING is called 'x'"):
+    with pytest.raises(KeyError, match="not registered in THING"):
         Registry("THING").get("x")

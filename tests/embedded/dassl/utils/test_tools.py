@@ -1,5 +1,6 @@
 import json
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from dassl.utils import (
     tolist_if_not,
     write_json,
 )
-from dassl.utils.atomic import replacing
+from dassl.utils.tools import replacing
 from PIL import Image
 
 
@@ -40,7 +41,7 @@ def test_a_file_that_fails_midway_is_not_there_at_all(tmp_path):
 
 def test_a_replaced_file_has_its_whole_content(tmp_path):
     with replacing(str(tmp_path / "x")) as temporary:
-        open(temporary, "w").write("whole")
+        Path(temporary).write_text("whole")
         assert not (tmp_path / "x").exists()
     assert (tmp_path / "x").read_text() == "whole"
 
@@ -93,7 +94,7 @@ def damaged(tmp_path) -> str:
 
 
 def test_a_damaged_image_is_named(damaged):
-    with pytest.raises(OSError, match=r"^cannot read the image .*cut\.jpg .*replace it"):
+    with pytest.raises(OSError, match=r"^the image .*cut\.jpg cannot be read .*replace it"):
         read_image(damaged)
 
 
@@ -107,7 +108,7 @@ def test_a_damaged_image_is_named_in_one_sentence_by_a_loaders_worker_too(cfg, d
         label, domain, impath = 0, 0, damaged
 
     loader = torch.utils.data.DataLoader(DatasetWrapper(cfg, [Item()]), num_workers=1)
-    with pytest.raises(OSError, match=r"^cannot read the image") as raised:
+    with pytest.raises(OSError, match=r"^the image .*cut\.jpg cannot be read") as raised:
         next(iter(loader))
     assert "\n" not in str(raised.value)
 
