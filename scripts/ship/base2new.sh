@@ -7,7 +7,8 @@
 #
 # From the environment: METHODS (default "ZeroshotCLIP CoOp CoCoOp SHIP", on the embedded data set also CoOp-all,
 # which is CoOp on real shots of all classes: the upper bound), and DATA CFG SHOTS OUTPUT FEATURE_CACHE OPTS PYTHON
-# VERBOSE as in _run.sh.
+# VERBOSE as in _run.sh; JOBS is the number of seeds that run at once (default 1; on the embedded data set as many as
+# there are cores, at most 4), each with its share of the cores.
 . "$(dirname "${BASH_SOURCE[0]}")/_run.sh"
 
 dataset=${1:-miniworld}
@@ -24,8 +25,15 @@ fi
 }
 data_root_of "$dataset" >/dev/null
 
-failed=()
-trap 'echo; echo "Interrupted; run the same command to go on"; exit 130' INT TERM
+JOBS=${JOBS:-$([ "$dataset" = miniworld ] && echo "$(($(nproc) < 4 ? $(nproc) : 4))" || echo 1)}
+if [ "$JOBS" -gt 1 ]; then
+    threads=$(($(nproc) / JOBS))
+    export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((threads > 0 ? threads : 1))}
+fi
+
+failures=$(mktemp) # a line each; the seeds run in processes of their own
+trap 'rm -f "$failures"' EXIT
+trap 'kill $(jobs -p) 2>/dev/null; echo; echo "Interrupted; run the same command to go on"; exit 130' INT TERM
 
 # One step of a run, its output in the run's own log.
 step() { # title folder command...
@@ -45,7 +53,7 @@ step() { # title folder command...
     if [ "$status" -ne 0 ]; then
         [ "${VERBOSE:-0}" = 1 ] || tail -n 3 "$console" | sed 's/^/    /' >&2
         echo "$title: FAILED (exit status $status), see $folder" >&2
-        failed+=("$title: $folder")
+        echo "$title: $folder" >>"$failures"
         return 1
     fi
     [ "${VERBOSE:-0}" = 1 ] || rm -f "$console"
@@ -60,7 +68,8 @@ accuracy_of() { # folder
 
 begin=$SECONDS
 echo "Base to new on $dataset, $SHOTS shots, seeds ${seeds[*]}; methods: $METHODS"
-for seed in "${seeds[@]}"; do
+run_seed() { # seed
+    local seed=$1 method title subset
     for method in $METHODS; do
         title="$method seed $seed"
         if [ "$method" = ZeroshotCLIP ]; then
@@ -77,14 +86,20 @@ for seed in "${seeds[@]}"; do
             step "$title, joint" "$(run_folder test all "$method" "$dataset" "$seed")" test_run "$method" "$dataset" "$seed" all || continue
         fi
     done
+}
+
+for seed in "${seeds[@]}"; do
+    run_seed "$seed" &
+    while [ "$(jobs -rp | wc -l)" -ge "$JOBS" ]; do wait -n || true; done
 done
+wait
 
 echo
 echo "All runs took $((SECONDS - begin)) s"
-"$PYTHON" -m trainers.ship.report "$OUTPUT" --dataset "$dataset" --shots "$SHOTS" --seeds "${seeds[@]}" || failed+=("the table")
-if [ ${#failed[@]} -gt 0 ]; then
+"$PYTHON" -m trainers.ship.report "$OUTPUT" --dataset "$dataset" --shots "$SHOTS" --seeds "${seeds[@]}" || echo "the table" >>"$failures"
+if [ -s "$failures" ]; then
     echo
-    echo "${#failed[@]} failed:" >&2
-    printf '  %s\n' "${failed[@]}" >&2
+    echo "$(wc -l <"$failures") failed:" >&2
+    sed 's/^/  /' "$failures" >&2
     exit 1
 fi
