@@ -43,11 +43,7 @@ class _DomainSampler(Sampler):
         indices: list[int] = []
         while True:
             for domain in self.choose():
-                picked = (
-                    random.sample(left[domain], self.per_domain)
-                    if len(left[domain]) >= self.per_domain
-                    else []
-                )
+                picked = random.sample(left[domain], self.per_domain) if len(left[domain]) >= self.per_domain else []
                 indices.extend(picked)
                 left[domain] = [index for index in left[domain] if index not in set(picked)]
             if min(map(len, left.values())) < self.per_domain:
@@ -78,9 +74,7 @@ class RandomClassSampler(Sampler):
         for index, item in enumerate(data_source):
             self.by_label[item.label].append(index)
         if len(self.by_label) < self.classes_per_batch:
-            raise ValueError(
-                f"a batch needs {self.classes_per_batch} classes, the data has {len(self.by_label)}"
-            )
+            raise ValueError(f"a batch needs {self.classes_per_batch} classes, the data has {len(self.by_label)}")
         self.length = len(list(iter(self)))
 
     def __iter__(self) -> Iterator[int]:
@@ -90,9 +84,7 @@ class RandomClassSampler(Sampler):
             if len(drawn) < self.n_ins:
                 drawn = np.random.choice(drawn, size=self.n_ins, replace=True).tolist()
             random.shuffle(drawn)
-            groups[label] = [
-                drawn[i : i + self.n_ins] for i in range(0, len(drawn) - self.n_ins + 1, self.n_ins)
-            ]
+            groups[label] = [drawn[i : i + self.n_ins] for i in range(0, len(drawn) - self.n_ins + 1, self.n_ins)]
         indices: list[int] = []
         while len(groups) >= self.classes_per_batch:
             for label in random.sample(list(groups), self.classes_per_batch):

@@ -19,9 +19,7 @@ class Datum:
         if not isinstance(impath, str):
             raise TypeError(f"an image's path is text, got {type(impath).__name__}")
         if not osp.isfile(impath):
-            raise FileNotFoundError(
-                f"there is no image {impath}: check the data folder against its split file"
-            )
+            raise FileNotFoundError(f"there is no image {impath}: check the data folder against its split file")
         self._impath = impath
         self._label = label
         self._domain = domain

@@ -114,9 +114,7 @@ def build_transform(cfg: Any, is_train: bool = True, choices: list[str] | None =
     choices = cfg.INPUT.TRANSFORMS if choices is None else choices
     for choice in choices:
         if choice not in AVAI_CHOICES:
-            raise AssertionError(
-                f"unknown transform {choice!r} in INPUT.TRANSFORMS: choose among {AVAI_CHOICES}"
-            )
+            raise AssertionError(f"unknown transform {choice!r} in INPUT.TRANSFORMS: choose among {AVAI_CHOICES}")
     steps = _train_steps(cfg, choices) if is_train else _test_steps(cfg, choices)
     if cfg.VERBOSE:
         print(f"Building transform_{'train' if is_train else 'test'}")

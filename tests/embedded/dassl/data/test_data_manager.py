@@ -26,9 +26,7 @@ def loader_of(cfg, count: int, batch_size: int, is_train: bool):
         (3, 2, False, 2),
     ],
 )
-def test_a_short_last_batch_is_dropped_in_training_if_there_is_a_full_one(
-    cfg, count, batch_size, is_train, batches
-):
+def test_a_short_last_batch_is_dropped_in_training_if_there_is_a_full_one(cfg, count, batch_size, is_train, batches):
     assert len(loader_of(cfg, count, batch_size, is_train)) == batches
 
 

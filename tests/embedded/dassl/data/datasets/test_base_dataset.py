@@ -34,9 +34,7 @@ def test_a_datum_is_pickled_as_upstream_does():
 
 
 def test_a_pickle_is_read_without_looking_for_the_file():
-    item = pickle.loads(
-        pickle.dumps(datum(3, "owl")).replace(__file__.encode(), b"/" * len(__file__.encode()))
-    )
+    item = pickle.loads(pickle.dumps(datum(3, "owl")).replace(__file__.encode(), b"/" * len(__file__.encode())))
     assert (item.impath, item.classname) == ("/" * len(__file__), "owl")
 
 
