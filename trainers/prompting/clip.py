@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from .image_tower import ImageTower
 from .precision import Precision
 from .text_tower import Prompts, TextTower
 
@@ -42,6 +43,7 @@ class FrozenCLIP:
         dim: d, dimension of the joint space.
         logit_scale: factor of the cosine similarities in a logit (about 100).
         dtype: type of its activations, and so of context vectors.
+        image: the image tower.
         text: the text tower.
     """
 
@@ -53,6 +55,7 @@ class FrozenCLIP:
         self.width = model.ln_final.weight.shape[0]
         self.dim = model.text_projection.shape[1]
         self.logit_scale = float(model.logit_scale.detach().exp())
+        self.image = ImageTower(model.visual)
         self.text = TextTower(model)
 
     @property
@@ -65,7 +68,7 @@ class FrozenCLIP:
 
     def encode_image(self, images: Tensor) -> Tensor:
         """L2-normalised image features of (B, 3, R, R) images, float32: (B, d)."""
-        return normalise(self.model.encode_image(images.to(self.device)).float())
+        return normalise(self.image(images.to(self.device, self.dtype)).float())
 
     @torch.no_grad()
     def encode_texts(self, texts: list[str]) -> Tensor:

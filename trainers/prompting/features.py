@@ -24,7 +24,7 @@ from .clip import FrozenCLIP
 from .files import replacing
 from .rng import seeded
 
-ENCODE_BATCH = 256  # views that go through the image tower at once
+ENCODE_BATCH = 64
 
 
 @dataclass(frozen=True)
