@@ -60,7 +60,8 @@ class TextTower:
             x = x + block.mlp(block.ln_2(x))
 
         block = self.blocks[-1]  # only the EOT rows go through it, attending to all the others
-        x = x[layout.eot] + self._attention(block.attn, block.ln_1(x), layout, eot_only=True)  # (GS, w)
+        y = self._attention(block.attn, block.ln_1(x), layout, eot_only=True)  # (GS, w)
+        x = x.index_select(0, layout.eot) + y
         x = x + block.mlp(block.ln_2(x))
         return (self.ln_final(x) @ self.text_projection).unflatten(0, (layout.G, layout.S))  # (G, S, d)
 
@@ -76,7 +77,8 @@ class TextTower:
             q1 = q1.gather(2, layout.eot_query(q1))  # (GS, H, 1, dh)
             y1 = F.scaled_dot_product_attention(q1, k1, v1, attn_mask=layout.eot_mask)
             return attn.out_proj(y1.flatten(1))
-        y0 = F.scaled_dot_product_attention(q0, k0, v0, is_causal=True)
+        # A prefix of one token, the start token, can attend to nothing but itself.
+        y0 = v0 if layout.P == 1 else F.scaled_dot_product_attention(q0, k0, v0, is_causal=True)
         y1 = F.scaled_dot_product_attention(q1, k1, v1, attn_mask=layout.causal_mask)
         y = torch.cat([_merge_heads(y0), layout.pack(_merge_heads(y1))])  # (N, w)
         return attn.out_proj(y)
@@ -117,7 +119,7 @@ class _Layout:
 
     def pack(self, padded: Tensor) -> Tensor:
         """(GSM, *) -> (tokens, *)"""
-        return padded if self.rows is None else padded[self.rows]
+        return padded if self.rows is None else padded.index_select(0, self.rows)
 
     def pad(self, packed: Tensor) -> Tensor:
         """(tokens, *) -> (GSM, *)"""
