@@ -16,6 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import train
 from tests.runs import SMALL, arguments, run
+from trainers.prompting.precision import Precision
 from trainers.prompting.trainer import PromptTrainer
 from trainers.ship.vae import VAE
 
@@ -105,6 +106,24 @@ def test_an_interrupted_run_ends_with_the_same_figures(
     again = run(data, tmp_path / "o", "SHIP", "FEATURES.VIEWS", views)
     assert again["figures"] == whole["figures"]
     assert same_weights(tmp_path / "o", tmp_path / "whole")
+
+
+@pytest.mark.filterwarnings("ignore:Detected call of")  # the scaler skips steps, the schedule does not
+@pytest.mark.parametrize("stage", ["generator", "tuning"])
+def test_amp_resumes_with_its_gradient_scaler(stage: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    amp = Precision("amp", torch.float32, torch.float16, "cpu")
+    monkeypatch.setattr(Precision, "choose", staticmethod(lambda name, device: amp))
+    # A scale that overflows at first: the scaler skips steps and comes down, so its state decides what is learned.
+    monkeypatch.setattr(Precision, "scaler", lambda self: torch.amp.GradScaler("cpu", init_scale=2.0**30))
+    whole = run(data, tmp_path / "whole", "SHIP")
+    with monkeypatch.context() as patch:
+        kill_at_call(patch, *((VAE, "step", 7) if stage == "generator" else (PromptTrainer, "run_epoch", 2)))
+        with pytest.raises(Killed):
+            train.main(arguments(data, tmp_path / "o", "SHIP"))
+    assert run(data, tmp_path / "o", "SHIP")["figures"] == whole["figures"]
+    assert same_weights(tmp_path / "o", tmp_path / "whole")
+    scaler = torch.load(tmp_path / "o" / "scaler" / "model.pth.tar-3", weights_only=True)["scaler"]
+    assert 0 < scaler["scale"] < 2.0**30
 
 
 def kill_at_call(patch: pytest.MonkeyPatch, owner: type, name: str, call: int) -> None:

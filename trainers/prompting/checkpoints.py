@@ -67,8 +67,9 @@ def load(file: Path, module: nn.Module) -> int:
     return checkpoint["epoch"]
 
 
-def resume(folder: str, module: nn.Module, optimizer=None, scheduler=None) -> int:
-    """Restore weights, optimiser and schedule from the last epoch in a folder; returns the epochs done."""
+def resume(folder: str, module: nn.Module, optimizer=None, scheduler=None, scaler=None) -> int:
+    """Restore weights, optimiser, schedule and gradient scaler from the last epoch in a folder; returns the
+    epochs done. A checkpoint without a scaler's state leaves the scaler as it is."""
     file = find(folder)
     epoch = load(file, module)
     checkpoint = load_checkpoint(str(file))
@@ -76,5 +77,7 @@ def resume(folder: str, module: nn.Module, optimizer=None, scheduler=None) -> in
         optimizer.load_state_dict(checkpoint["optimizer"])
     if scheduler is not None:
         scheduler.load_state_dict(checkpoint["scheduler"])
+    if scaler is not None and checkpoint.get("scaler"):
+        scaler.load_state_dict(checkpoint["scaler"])
     print(f"Resumed from {file} (epoch {epoch})")
     return epoch

@@ -6,6 +6,8 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
+from torch.optim import Optimizer
 
 NAMES = ("fp32", "fp16", "amp", "bf16")
 
@@ -53,3 +55,15 @@ class Precision:
     def scaler(self) -> torch.amp.GradScaler | None:
         """A gradient scaler, for amp alone."""
         return torch.amp.GradScaler(self.device_type) if self.name == "amp" else None
+
+
+def update(loss: Tensor, optimizer: Optimizer, scaler: torch.amp.GradScaler | None = None) -> None:
+    """One optimiser step on a loss, through the gradient scaler where there is one."""
+    optimizer.zero_grad(set_to_none=True)
+    if scaler is None:
+        loss.backward()
+        optimizer.step()
+    else:
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from dassl.data.transforms import build_transform
 from dassl.engine import TrainerX
 from dassl.optim import build_lr_scheduler, build_optimizer
-from dassl.utils import MetricMeter, load_pretrained_weights
+from dassl.utils import MetricMeter, load_checkpoint, load_pretrained_weights
 from torch import Tensor, nn
 from tqdm import tqdm
 from yacs.config import CfgNode as CN
@@ -24,7 +24,7 @@ from yacs.config import CfgNode as CN
 from . import checkpoints, results
 from .clip import load_clip
 from .features import FeatureBank, FeatureLoader, Views, fresh, load_bank
-from .precision import NAMES
+from .precision import NAMES, update
 from .rng import run_seed, stream
 
 Classifier = Callable[[Tensor], Tensor]  # features (B, d) -> logits (B, C)
@@ -167,10 +167,7 @@ class PromptTrainer(TrainerX):
         with self.clip.precision.training_step():
             summary = self.loss(features, labels)
         if self.scaler:
-            self.optim.zero_grad()
-            self.scaler.scale(summary["loss"]).backward()
-            self.scaler.step(self.optim)
-            self.scaler.update()
+            update(summary["loss"], self.optim, self.scaler)
         else:
             self.model_backward_and_update(summary["loss"])
         self.step_schedule()
@@ -222,13 +219,25 @@ class PromptTrainer(TrainerX):
 
     # -- checkpoints ------------------------------------------------------------------------------------
 
+    def save_model(self, epoch: int, directory: str, *args, **kwargs) -> None:
+        """Dassl's checkpoint, and before it the gradient scaler's, which Dassl does not know of."""
+        if self.scaler:
+            folder = os.path.join(directory, "scaler")
+            checkpoints.save(folder, {"scaler": self.scaler.state_dict()}, epoch + 1)
+        super().save_model(epoch, directory, *args, **kwargs)
+
     def resume_model_if_exist(self, directory: str) -> int:
         folder = os.path.join(directory, "prompt_learner")
         if not checkpoints.last_epoch(folder):
             print("No checkpoint found, train from scratch")
             return 0
         print(f"Found checkpoint at {directory} (will resume training)")
-        return checkpoints.resume(folder, self.model, self.optim, self.sched)
+        epoch = checkpoints.resume(folder, self.model, self.optim, self.sched)
+        scaler_folder = os.path.join(directory, "scaler")
+        if self.scaler and checkpoints.last_epoch(scaler_folder):  # CoOp's own runs keep none
+            file = checkpoints.find(scaler_folder, epoch)
+            self.scaler.load_state_dict(load_checkpoint(str(file))["scaler"])
+        return epoch
 
     def load_model(self, directory: str, epoch: int | None = None) -> None:
         """Load the learner of a finished run: the given epoch's, the best one's if kept, else the last one's.

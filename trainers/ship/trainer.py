@@ -111,7 +111,7 @@ class SHIP(PromptTrainer):
         start = 0
         for place in (folder, os.path.join(self.cfg.RESUME or self.output_dir, "generator")):
             if checkpoints.last_epoch(place):
-                start = checkpoints.resume(place, self.generator, optimizer)
+                start = checkpoints.resume(place, self.generator, optimizer, scaler=self.generator.scaler)
                 break
         last, every = self.options.GENERATOR.EPOCHS, self.options.GENERATOR.CHECKPOINT_FREQ
         began = time.time()
@@ -124,6 +124,8 @@ class SHIP(PromptTrainer):
                 self.write_scalar(f"generator/{name}", value, epoch - 1)
             if epoch == last or (every > 0 and epoch % every == 0):
                 state = {"state_dict": self.generator.state_dict(), "optimizer": optimizer.state_dict()}
+                if self.generator.scaler:
+                    state["scaler"] = self.generator.scaler.state_dict()
                 checkpoints.save(folder, state, epoch)
             if epoch == last and losses.get("kl", COLLAPSED_KL) < COLLAPSED_KL:
                 print(

@@ -16,6 +16,7 @@ from yacs.config import CfgNode as CN
 
 from trainers.prompting.clip import FrozenCLIP, normalise
 from trainers.prompting.features import FeatureBank, FeatureLoader
+from trainers.prompting.precision import update
 from trainers.prompting.prompts import ClassTokens, PromptLearner, instance_prompts
 from trainers.prompting.rng import stream
 
@@ -40,6 +41,7 @@ class VAE(nn.Module):
                 f"TRAINER.SHIP.GENERATOR.ACTIVATION is {cfg.ACTIVATION!r}: choose one of {', '.join(ACTIVATIONS)}"
             )
         self.cfg, self.seed, self.clip = cfg, seed, clip
+        self.scaler = clip.precision.scaler()
         self.encoder = Encoder(clip.dim, cfg.ENCODER_HIDDEN)
         self.generator = Generator(clip.dim, cfg.HIDDEN, clip.width, ACTIVATIONS[cfg.ACTIVATION]())
         for module in (self.encoder, self.generator):
@@ -74,14 +76,12 @@ class VAE(nn.Module):
         """One update on the negative ELBO; returns (reconstruction, KL) as they were before it, (2,)."""
         with self.clip.precision.training_step():
             reconstruction, kl, _ = self.elbo_terms(x, labels, noise)
-        optimizer.zero_grad(set_to_none=True)
-        (reconstruction + self.cfg.KL_WEIGHT * kl).backward()
-        optimizer.step()
+        update(reconstruction + self.cfg.KL_WEIGHT * kl, optimizer, self.scaler)
         return torch.stack([reconstruction.detach(), kl.detach()])
 
     def optimizer(self) -> torch.optim.Optimizer:
         """AdamW over everything learned (one over all is the reference's three: it works per parameter)."""
-        return torch.optim.AdamW(self.parameters(), lr=self.cfg.LR)
+        return torch.optim.AdamW(self.parameters(), lr=self.cfg.LR, fused=True)
 
     def fit(
         self,
