@@ -177,7 +177,7 @@ def test_a_finished_run_is_not_repeated(trained: Path, data: Path, capsys: pytes
 def test_a_folder_of_another_config_is_left_alone(trained: Path, data: Path, capsys: pytest.CaptureFixture):
     before = (trained / "results.json").read_bytes()
     assert train.main(arguments(data, trained, "SHIP", "OPTIM.LR", "0.01")) == 2
-    assert "OPTIM.LR 0.01 here, 0.1 there" in capsys.readouterr().err
+    assert "OPTIM.LR 0.01 here, 0.05 there" in capsys.readouterr().err
     assert (trained / "results.json").read_bytes() == before
 
 
@@ -255,7 +255,7 @@ MISTAKES = {
     "subset": (("DATASET.SUBSAMPLE_CLASSES", "old"), "SUBSAMPLE_CLASSES is 'old': choose one of all, base, new"),
     "image size": (("INPUT.SIZE", "(224, 224)"), r"is \(224, 224\), but MiniCLIP reads images of 64 x 64"),
     "weights": (("MODEL.BACKBONE.PATH", "nowhere.pt"), "no CLIP weight file at nowhere.pt"),
-    "no new names": (("DATASET.SUBSAMPLE_CLASSES", "all"), "train on base, or name a file of class names"),
+    "no new names": (("DATASET.SUBSAMPLE_CLASSES", "all"), "train on base, name a file of class names"),
     "generator": ((f"{GENERATOR}.NAME", "GAN9"), f"{GENERATOR}.NAME is 'GAN9': choose one of VAE"),
     "views": (("FEATURES.VIEWS", "-1"), "FEATURES.VIEWS is -1"),
 }
