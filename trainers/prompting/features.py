@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from dassl.utils import read_image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from .clip import FrozenCLIP
 from .files import replacing
+from .images import BadImage, read_image
 from .rng import seeded
 
 ENCODE_BATCH = 64
@@ -62,6 +62,7 @@ class Views:
         recipe: what the transform does, as plain data: part of the cache's key.
         seed: seed of the views.
         first, count: the views' numbers are first ... first + count - 1.
+        upright: whether images are turned as their EXIF orientation says.
     """
 
     items: Sequence[Any]
@@ -70,12 +71,16 @@ class Views:
     seed: int = 0
     first: int = 0
     count: int = 1
+    upright: bool = False
 
     def key(self, clip: FrozenCLIP) -> str:
         """A digest of weights, images (path, size, time of change), transform, seed and views."""
-        facts: list[Any] = [clip.fingerprint, self.recipe, self.seed, self.first, self.count]
+        facts: list[Any] = [clip.fingerprint, self.recipe, self.seed, self.first, self.count, self.upright]
         for item in self.items:
-            stat = os.stat(item.impath)
+            try:
+                stat = os.stat(item.impath)
+            except OSError:
+                continue  # reading it will say what is wrong
             facts.append([os.path.abspath(item.impath), stat.st_size, stat.st_mtime_ns])
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
@@ -84,7 +89,7 @@ def load_bank(clip: FrozenCLIP, views: Views, cache_dir: str = "", workers: int 
     """The bank of these views, from the cache folder if it is there, else encoded and left there.
 
     Raises:
-        ValueError: an image that cannot be read, by name.
+        BadImage: an image that cannot be read, by name.
     """
     labels = torch.tensor([item.label for item in views.items])
     if not cache_dir:
@@ -102,7 +107,7 @@ def encode(clip: FrozenCLIP, views: Views, workers: int = 0) -> Tensor:
     """Encode all views of all images: (V, N, d), float32, on CLIP's device.
 
     Raises:
-        ValueError: an image that cannot be read, by name.
+        BadImage: an image that cannot be read, by name.
     """
     loader = DataLoader(
         _Images(views),
@@ -116,7 +121,7 @@ def encode(clip: FrozenCLIP, views: Views, workers: int = 0) -> Tensor:
     with tqdm(total=len(views.items), desc="Encoding images", unit="image", delay=2, disable=None) as bar:
         for images in loader:
             if isinstance(images, _Unreadable):
-                raise ValueError(images.sentence)
+                raise BadImage(images.sentence)
             B, V = images.shape[:2]
             rows.append(clip.encode_image(images.flatten(0, 1)).unflatten(0, (B, V)))  # (B, V, d)
             bar.update(B)
@@ -172,12 +177,9 @@ class _Images(Dataset):
     def __getitem__(self, index: int) -> Tensor | _Unreadable:
         views, path = self.views, self.views.items[index].impath
         try:
-            image = read_image(path)
-        except (OSError, ValueError, SyntaxError) as error:
-            reason = str(error).replace("\n", " ")
-            if str(path) in reason:
-                return _Unreadable(reason)
-            return _Unreadable(f"the image {path} cannot be read ({reason}): replace it, or take it out of the split")
+            image = read_image(path, views.upright)
+        except BadImage as error:
+            return _Unreadable(str(error))
         tensors = []
         for view in range(views.first, views.first + views.count):
             with seeded(views.seed, "view", view, index):

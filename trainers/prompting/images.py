@@ -1,0 +1,92 @@
+"""Read an image file as 8-bit RGB, whatever it is inside, or say in one sentence why not."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+from tqdm import tqdm
+
+DEEP = ("I", "I;16", "I;16B", "I;16L", "I;16N")  # PIL's modes of 16-bit grey images
+
+
+class BadImage(ValueError):
+    """An image that cannot be read; its text names the file, the reason and the mend."""
+
+
+def read_image(path: str, upright: bool = False) -> Image.Image:
+    """The image as RGB with 8 bits a channel; grey, palette, CMYK and 16-bit images are converted.
+
+    Args:
+        path: the file; its content counts, not its extension.
+        upright: turn the image as its EXIF orientation says. CoOp does not, so published data sets do without.
+
+    Raises:
+        BadImage: missing, empty, truncated, or no image at all.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # large photographs are welcome
+            with Image.open(path) as image:
+                image.load()
+                if upright:
+                    image = ImageOps.exif_transpose(image)
+                return _as_rgb(image)
+    except Exception as error:  # PIL's readers raise OSError, SyntaxError, ValueError, struct.error, zlib.error ...
+        raise BadImage(
+            f"the image {path} cannot be read ({_reason(error, path)}): replace it, or set DATASET.ON_BAD_IMAGE skip"
+        ) from error
+
+
+def readable(items: Sequence[Any], what: str, upright: bool = False) -> list[Any]:
+    """Those of the items (with `impath` and `classname`) that can be read; the others are named and counted.
+
+    Raises:
+        BadImage: nothing is left of a class.
+    """
+
+    def reason(item: Any) -> str:
+        try:
+            read_image(item.impath, upright)
+        except BadImage as error:
+            return str(error)
+        return ""
+
+    with ThreadPoolExecutor(min(16, (os.cpu_count() or 1) + 1)) as pool:
+        found = pool.map(reason, items)
+        bar = tqdm(found, total=len(items), desc=f"Checking {what} images", unit="image", delay=2, disable=None)
+        reasons = list(bar)
+    bad = [text for text in reasons if text]
+    if not bad:
+        return list(items)
+    for text in bad:
+        print(f"Left out: {text.partition(': replace it')[0]}")
+    kept = [item for item, text in zip(items, reasons, strict=True) if not text]
+    print(f"DATASET.ON_BAD_IMAGE skip: {len(bad)} of {len(items)} {what} images left out")
+    lost = sorted({item.classname for item in items} - {item.classname for item in kept})
+    if lost:
+        raise BadImage(f"no {what} image of class {lost[0]!r} can be read: give it at least one good image")
+    return kept
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    if image.mode in DEEP:
+        values = np.asarray(image).astype(np.int64)
+        return Image.fromarray((values >> 8 if values.max(initial=0) > 255 else values).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        raise ValueError("its pixels are floating-point numbers of unknown range")
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")  # the same colours, without PIL's warning
+    return image.convert("RGB")
+
+
+def _reason(error: Exception, path: str) -> str:
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    if "cannot identify image file" in text:
+        text = "it is empty" if os.path.isfile(path) and not os.path.getsize(path) else "it is no image that PIL knows"
+    return " ".join(text.replace(f"'{path}'", "").split()).rstrip(" :.")
