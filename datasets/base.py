@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +16,21 @@ from dassl.data.datasets import DatasetBase
 from .fewshot import draw, load_coop_pickle, seeded_generator
 from .splits import Split, load_split, save_split, subsample
 
-CACHE = Path("~/.cache/ship/splits")
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "ship"  # the user's; no data folder is ever needed
 
 
 class FewShotDataset(DatasetBase):
-    """A data set with a split file; a subclass is a page: folder, file, and how to split raw annotations.
+    """A data set; a subclass is a page: folder, file, and how to split raw annotations.
 
     Attributes:
         dataset_dir: folder under DATASET.ROOT.
         image_dir: folder of the images, below `dataset_dir`.
-        split_name: file name of CoOp's split, below `dataset_dir`.
+        split_name: file name of CoOp's split, below `dataset_dir`; empty if the set has none.
+        sizes: (classes, training, validation, test images) that the published set has, for checking.
+        upright: whether images are turned as their EXIF orientation says (CoOp does not).
+        n_base: of SUBSAMPLE_CLASSES all, how many classes, the first ones, are base classes.
+        new_classnames: of SUBSAMPLE_CLASSES base, the names of the classes that are kept for testing.
+        test_only: whether there is no training image; Dassl then sees the test images as `train_x`, as in CoOp.
 
     Raises:
         FileNotFoundError, ValueError: missing folder, damaged split, unknown subset; one sentence each.
@@ -33,21 +39,47 @@ class FewShotDataset(DatasetBase):
     dataset_dir = ""
     image_dir = ""
     split_name = ""
+    sizes: tuple[int, int, int, int] | None = None
+    upright = False
 
     def __init__(self, cfg: Any):
-        root = Path(cfg.DATASET.ROOT).expanduser().absolute()
-        self.folder = root / self.dataset_dir
+        self.cfg = cfg
+        self.root = Path(cfg.DATASET.ROOT).expanduser().absolute()
+        self.folder = self.root / self.dataset_dir
         self.images = self.folder / self.image_dir
         self.prepare()
         for needed in (self.folder, self.images):
             if not needed.is_dir():
                 raise FileNotFoundError(
                     f"{cfg.DATASET.NAME} is looked for in {needed}, which is not there: put it under --root "
-                    f"({root}) as its page describes, or give another --root"
+                    f"({self.root}) as DATASETS.md describes, or give another --root"
                 )
-        split = self.few_shot(self.read_split(), cfg.DATASET.NUM_SHOTS, cfg.SEED)
-        split = subsample(split, cfg.DATASET.SUBSAMPLE_CLASSES)
-        super().__init__(train_x=split.train, val=split.val, test=split.test)
+        whole = self.few_shot(self.read_split(), cfg.DATASET.NUM_SHOTS, cfg.SEED)
+        subset = cfg.DATASET.SUBSAMPLE_CLASSES
+        split = subsample(whole, subset)
+        self._names = list(split.names().values())
+        self.n_base = whole.base_classes() if subset == "all" else 0
+        self.new_classnames = list(whole.names().values())[whole.base_classes() :] if subset == "base" else []
+        self.test_only = not split.train
+        if not split.train and not split.test:
+            raise ValueError(
+                f"the {subset} classes of {cfg.DATASET.NAME} have names but no image, so there is nothing to do with "
+                "them alone: choose DATASET.SUBSAMPLE_CLASSES all"
+            )
+        super().__init__(train_x=split.train or split.test, val=split.val, test=split.test)
+
+    # Dassl takes the classes from the training images; here some classes have names alone.
+    @property
+    def classnames(self) -> list[str]:
+        return self._names
+
+    @property
+    def num_classes(self) -> int:
+        return len(self._names)
+
+    @property
+    def lab2cname(self) -> dict[int, str]:
+        return dict(enumerate(self._names))
 
     def prepare(self) -> None:
         """Make the folder ready, for data sets that can."""
@@ -63,7 +95,8 @@ class FewShotDataset(DatasetBase):
         for every seed. In a read-only folder it is kept in the user's cache.
         """
         file = self.folder / self.split_name
-        cached = CACHE.expanduser() / f"{str(self.folder).strip(os.sep).replace(os.sep, '-')}-{self.split_name}"
+        flat = str(self.folder).strip(os.sep).replace(os.sep, "-")
+        cached = CACHE.expanduser() / "splits" / f"{flat}-{self.split_name}"
         for place in (file, cached):
             if place.is_file():
                 return load_split(place, self.images)
@@ -76,14 +109,16 @@ class FewShotDataset(DatasetBase):
         """`shots` training images a class and at most 4 for validation, the very ones that CoOp picks.
 
         A few-shot pickle of CoOp's is honoured if there is one. None is written: the picks are a function of
-        split, shots and seed.
+        split, shots and seed. A validation part that is the test part itself (ImageNet's) stays whole.
         """
         if shots < 1:
             return split
         pickled = self.folder / "split_fewshot" / f"shot_{shots}-seed_{seed}.pkl"
         if pickled.is_file():
             train, val = load_coop_pickle(pickled, self.folder)
-            return Split(train, split.val if val is None else val, split.test)
+            return replace(split, train=train, val=split.val if val is None else val)
         print(f"Creating a {shots}-shot dataset")
         rng = seeded_generator(seed)
-        return Split(draw(split.train, shots, rng), draw(split.val, min(shots, 4), rng), split.test)
+        train = draw(split.train, shots, rng)
+        val = split.val if split.val is split.test else draw(split.val, min(shots, 4), rng)
+        return replace(split, train=train, val=val)

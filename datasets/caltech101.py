@@ -15,6 +15,7 @@ class Caltech101(FewShotDataset):
     dataset_dir = "caltech-101"
     image_dir = "101_ObjectCategories"
     split_name = "split_zhou_Caltech101.json"
+    sizes = (100, 4128, 1649, 2465)
 
     ignored = ("BACKGROUND_Google", "Faces_easy")
     rename = {"airplanes": "airplane", "Faces": "face", "Leopards": "leopard", "Motorbikes": "motorbike"}

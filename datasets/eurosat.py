@@ -28,6 +28,7 @@ class EuroSAT(FewShotDataset):
     dataset_dir = "eurosat"
     image_dir = "2750"
     split_name = "split_zhou_EuroSAT.json"
+    sizes = (10, 13500, 5400, 8100)
 
     def make_split(self, rng: random.Random) -> Split:
         return split_folders(self.images, rng, NAMES)

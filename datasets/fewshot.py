@@ -10,7 +10,7 @@ from typing import Any
 
 from dassl.data.datasets import Datum
 
-from .splits import by_label
+from .splits import by_label, trusted
 
 
 def seeded_generator(seed: int) -> random.Random:
@@ -26,8 +26,8 @@ def draw(items: list[Datum], shots: int, rng: random.Random) -> list[Datum]:
     return drawn
 
 
-def load_coop_pickle(file: Path, folder: Path) -> tuple[list[Datum], list[Datum] | None]:
-    """Train and validation picks of a few-shot pickle; some data sets' hold no validation part.
+def load_coop_pickle(file: Path, folder: Path, parts: tuple[str, ...] = ("train", "val")) -> list[list[Datum] | None]:
+    """The lists of a pickle of CoOp's: few-shot picks, or ImageNet's whole index; None for a part that it lacks.
 
     Nothing but Datum and plain containers is admitted. Paths of a data root that has moved since are looked
     for below `folder`.
@@ -40,19 +40,13 @@ def load_coop_pickle(file: Path, folder: Path) -> tuple[list[Datum], list[Datum]
     try:
         with open(file, "rb") as stream:
             content = _Unpickler(stream).load()
-        parts = [content["train"], content.get("val")]
-        return tuple(part and [_rooted(item, folder, file) for item in part] for part in parts)
-    except (
-        pickle.UnpicklingError,
-        EOFError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        IndexError,
-        ValueError,
-    ) as error:
+        content[parts[0]]
+        return [part and _rooted(part, folder, file) for part in map(content.get, parts)]
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # damaged bytes make the unpickler raise nearly anything
         raise ValueError(
-            f"{file} is not a few-shot file of CoOp's ({error}): remove it, and the picks are drawn anew"
+            f"{file} is not a file of CoOp's ({error}): remove it, and the picks are drawn anew"
         ) from error
 
 
@@ -63,11 +57,14 @@ class _Unpickler(pickle.Unpickler):
         raise pickle.UnpicklingError(f"it holds {module}.{name}, which is not admitted")
 
 
-def _rooted(item: Datum, folder: Path, file: Path) -> Datum:
-    path = item.impath
-    if not os.path.isfile(path):
-        below = path.replace("\\", "/").rpartition(f"/{folder.name}/")[2]
-        path = str(folder / below)
+def _rooted(items: list[Datum], folder: Path, file: Path) -> list[Datum]:
+    """The items under `folder` if they are not where they were when the file was written."""
+    out = []
+    for item in items:
+        path = item.impath
         if not os.path.isfile(path):
-            raise FileNotFoundError(f"{file} picks {item.impath}, which is not there: remove the file to draw anew")
-    return Datum(impath=path, label=item.label, domain=item.domain, classname=item.classname)
+            path = os.path.join(folder, path.replace("\\", "/").rpartition(f"/{folder.name}/")[2])
+            if not os.path.isfile(path):
+                raise FileNotFoundError(f"{file} picks {item.impath}, which is not there: remove the file to draw anew")
+        out.append(trusted(path, item.label, item.classname, item.domain))
+    return out

@@ -16,6 +16,7 @@ class OxfordPets(FewShotDataset):
     dataset_dir = "oxford_pets"
     image_dir = "images"
     split_name = "split_zhou_OxfordPets.json"
+    sizes = (37, 2944, 736, 3669)
 
     def make_split(self, rng: random.Random) -> Split:
         train, val = split_trainval(self._read(self.folder / "annotations" / "trainval.txt"), rng)

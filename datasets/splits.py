@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,21 +19,48 @@ VAL_OF_TRAINVAL = 0.2
 
 @dataclass(frozen=True)
 class Split:
-    """Images for training, validation and test."""
+    """Images for training, validation and test, and the classes they are of.
+
+    Attributes:
+        train, val, test: the images.
+        classnames: names by label, base classes first; empty: those of the training images.
+        n_base: how many of the classes are base classes; 0: the first half of them (CoCoOp's protocol).
+    """
 
     train: list[Datum]
     val: list[Datum]
     test: list[Datum]
+    classnames: tuple[str, ...] = ()
+    n_base: int = 0
 
     def parts(self) -> dict[str, list[Datum]]:
         return {"train": self.train, "val": self.val, "test": self.test}
 
+    def names(self) -> dict[int, str]:
+        """Label to name, in order of labels."""
+        if self.classnames:
+            return dict(enumerate(self.classnames))
+        found = {item.label: item.classname for item in self.train or self.test}
+        return {label: found[label] for label in sorted(found)}
 
-def datum(path: Path, label: int, classname: str) -> Datum:
+    def base_classes(self) -> int:
+        """How many classes, the first ones, are base classes: n_base, or ceil(n / 2)."""
+        return self.n_base or -(-len(self.names()) // 2)
+
+
+def datum(path: str | Path, label: int, classname: str) -> Datum:
     """A Datum; a missing image is a FileNotFoundError that names it."""
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise FileNotFoundError(f"there is no image {path}: the data folder and its split file do not match")
-    return Datum(impath=str(path), label=label, classname=classname)
+    return trusted(str(path), label, classname)
+
+
+def trusted(path: str, label: int, classname: str, domain: int = 0) -> Datum:
+    """A Datum of a file that is known to exist. Dassl's constructor would ask the file system once more, which
+    takes minutes for a million images on a slow disk; unpickling goes around it in the same way."""
+    item = Datum.__new__(Datum)
+    item._impath, item._label, item._domain, item._classname = path, label, domain, classname
+    return item
 
 
 def load_split(file: Path, images: Path) -> Split:
@@ -60,7 +87,9 @@ def load_split(file: Path, images: Path) -> Split:
         for path, label, name in part:
             if names.setdefault(label, name) != name:
                 raise ValueError(f"{file} calls class {label} both {names[label]!r} and {name!r} (at {path}): mend it")
-    return Split(**{part: [datum(images / p, label, name) for p, label, name in rows[part]] for part in rows})
+    return Split(
+        **{part: [datum(os.path.join(images, p), label, name) for p, label, name in rows[part]] for part in rows}
+    )
 
 
 def save_split(split: Split, file: Path, images: Path) -> None:
@@ -81,25 +110,38 @@ def split_folders(
     Raises:
         ValueError: a class with too few images to have some in every part.
     """
-    parts: dict[str, list[Datum]] = {"train": [], "val": [], "test": []}
     folders = [name for name in listdir_nohidden(str(images), sort=True) if (images / name).is_dir()]
-    for label, folder in enumerate(name for name in folders if name not in ignored):
-        name = (rename or {}).get(folder, folder)
-        items = [
-            datum(images / folder / file, label, name) for file in listdir_nohidden(str(images / folder), sort=True)
+    groups = [
+        [
+            datum(images / folder / file, label, (rename or {}).get(folder, folder))
+            for file in listdir_nohidden(str(images / folder), sort=True)
         ]
-        rng.shuffle(items)
+        for label, folder in enumerate(name for name in folders if name not in ignored)
+    ]
+    if not groups:
+        raise ValueError(f"{images} has no class folders: put one folder of images a class there")
+    return split_groups(groups, rng)
+
+
+def split_groups(groups: Iterable[list[Datum]], rng: random.Random) -> Split:
+    """CoOp's rule where there is no official split: of each class 50 % train, 20 % val, the rest test.
+
+    Raises:
+        ValueError: a class with too few images to have some in every part.
+    """
+    train, val, test = [], [], []
+    for items in groups:
         n_train, n_val = round(len(items) * TRAIN_SHARE), round(len(items) * VAL_SHARE)
         if min(n_train, n_val, len(items) - n_train - n_val) < 1:
+            where = f"{os.path.dirname(items[0].impath)}, class {items[0].classname!r}" if items else "a class"
             raise ValueError(
-                f"{images / folder} has {len(items)} images, too few for train, val and test: add some, or remove it"
+                f"{where}, has {len(items)} images, too few for train, val and test: add some, or remove it"
             )
-        parts["train"] += items[:n_train]
-        parts["val"] += items[n_train : n_train + n_val]
-        parts["test"] += items[n_train + n_val :]
-    if not parts["train"]:
-        raise ValueError(f"{images} has no class folders: put one folder of images a class there")
-    return Split(**parts)
+        rng.shuffle(items)
+        train += items[:n_train]
+        val += items[n_train : n_train + n_val]
+        test += items[n_train + n_val :]
+    return Split(train, val, test)
 
 
 def split_trainval(trainval: list[Datum], rng: random.Random) -> tuple[list[Datum], list[Datum]]:
@@ -124,31 +166,31 @@ def by_label(items: list[Datum]) -> dict[int, list[Datum]]:
 def subsample(split: Split, subset: str) -> Split:
     """Keep all, base or new classes; the kept ones are relabelled from 0 in sorted order.
 
-    Of the n labels in the training list, sorted, the first ceil(n / 2) are base (CoCoOp's protocol).
-
     Raises:
         ValueError: another subset, or one without classes.
     """
     if subset not in SUBSETS:
         raise ValueError(f"DATASET.SUBSAMPLE_CLASSES is {subset!r}: choose one of {', '.join(SUBSETS)}")
-    if subset == "all":
+    names = split.names()
+    labels = list(names)
+    if subset == "all" and labels == list(range(len(labels))):
         return split
-    print(f"SUBSAMPLE {subset.upper()} CLASSES!")
-    labels = sorted({item.label for item in split.train})
-    middle = -(-len(labels) // 2)
-    kept = labels[:middle] if subset == "base" else labels[middle:]
+    n_base = split.base_classes()
+    kept = {"all": labels, "base": labels[:n_base], "new": labels[n_base:]}[subset]
     if not kept:
         raise ValueError(
-            f"the data set has {len(labels)} class, so none is left for DATASET.SUBSAMPLE_CLASSES {subset}"
+            f"the data set has {len(labels)} base {'class' if len(labels) == 1 else 'classes'} and no other, so none "
+            f"is left for DATASET.SUBSAMPLE_CLASSES {subset}"
         )
+    if subset != "all":
+        print(f"SUBSAMPLE {subset.upper()} CLASSES!")
     place = {label: i for i, label in enumerate(kept)}
-    return Split(
-        **{
-            part: [_relabelled(item, place[item.label]) for item in items if item.label in place]
-            for part, items in split.parts().items()
-        }
-    )
-
-
-def _relabelled(item: Datum, label: int) -> Datum:
-    return Datum(impath=item.impath, label=label, domain=item.domain, classname=item.classname)
+    parts = {
+        part: [
+            trusted(item.impath, place[item.label], item.classname, item.domain)
+            for item in items
+            if item.label in place
+        ]
+        for part, items in split.parts().items()
+    }
+    return Split(**parts, classnames=tuple(names[label] for label in kept), n_base=n_base if subset == "all" else 0)

@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+from dassl.data.datasets import DATASET_REGISTRY, Datum
+
+from .annotations import read_lines
+from .base import FewShotDataset
+from .splits import Split, datum
+
+
+@DATASET_REGISTRY.register()
+class FGVCAircraft(FewShotDataset):
+    """FGVC-Aircraft (Maji et al., 2013): 100 variants, with an official split."""
+
+    dataset_dir = "fgvc_aircraft"
+    image_dir = "images"
+    sizes = (100, 3334, 3333, 3333)
+
+    def read_split(self) -> Split:
+        label = {name: i for i, name in enumerate(read_lines(self.folder / "variants.txt"))}
+        return Split(*(self._read(part, label) for part in ("train", "val", "test")))
+
+    def _read(self, part: str, label: dict[str, int]) -> list[Datum]:
+        """Lines "<image number> <variant>"."""
+        rows = [line.split(" ", 1) for line in read_lines(self.folder / f"images_variant_{part}.txt")]
+        return [datum(self.images / f"{number}.jpg", label[variant], variant) for number, variant in rows]

@@ -1,0 +1,102 @@
+"""ImageNet and its four variants for robustness, which are for testing alone."""
+
+from __future__ import annotations
+
+from dassl.data.datasets import DATASET_REGISTRY, Datum
+
+from .annotations import read_classnames
+from .base import FewShotDataset
+from .fewshot import load_coop_pickle
+from .index import list_folders
+from .splits import Split, trusted
+
+
+class _WordNetFolders(FewShotDataset):
+    """A folder a class, named by WordNet id (or by number); `classnames.txt` has the classes' names."""
+
+    def names_by_folder(self) -> dict[str, str]:
+        """From the set's own `classnames.txt`, as CoOp has it, or from ImageNet's."""
+        own, imagenet = self.folder / "classnames.txt", self.root / "imagenet" / "classnames.txt"
+        return read_classnames(own if own.is_file() or not imagenet.is_file() else imagenet)
+
+    def items(self, folder: str, label_of: dict[str, int] | None = None) -> list[Datum]:
+        """All images below a folder of class folders; labels by sorted folder name unless given."""
+        names, place = self.names_by_folder(), self.folder / folder
+        items: list[Datum] = []
+        for number, (wnid, files) in enumerate(list_folders(place).items()):
+            if wnid not in names:
+                raise ValueError(f"{place / wnid} is in no line of classnames.txt: add it there, or remove the folder")
+            label = label_of[wnid] if label_of else number
+            items += [trusted(f"{place}/{wnid}/{file}", label, names[wnid]) for file in files]
+        if not items:
+            raise FileNotFoundError(f"there is no image in the class folders of {place}: put them there")
+        return items
+
+
+@DATASET_REGISTRY.register()
+class ImageNet(_WordNetFolders):
+    """ImageNet (Deng et al., 2009), ILSVRC-2012; its validation images are the test set, as in CoOp.
+
+    CoOp takes a folder's files in the order of the file system, so its picks are reproduced only with its own
+    `preprocessed.pkl`, which is read if it is there; otherwise files are sorted.
+    """
+
+    dataset_dir = "imagenet"
+    image_dir = "images"
+    sizes = (1000, 1281167, 50000, 50000)
+
+    def read_split(self) -> Split:
+        pickled = self.folder / "preprocessed.pkl"
+        if pickled.is_file():
+            train, test = load_coop_pickle(pickled, self.folder, ("train", "test"))
+        else:
+            train, test = self.items("images/train"), self.items("images/val")
+        return Split(train, test, test)
+
+
+class _TestOnly(_WordNetFolders):
+    def read_split(self) -> Split:
+        return Split([], [], self.items(self.image_dir))
+
+
+@DATASET_REGISTRY.register()
+class ImageNetV2(_TestOnly):
+    """ImageNetV2 (Recht et al., 2019), matched frequency: folders 0 ... 999 in the order of classnames.txt."""
+
+    dataset_dir = "imagenetv2"
+    image_dir = "imagenetv2-matched-frequency-format-val"
+    sizes = (1000, 0, 0, 10000)
+
+    def names_by_folder(self) -> dict[str, str]:
+        return {str(number): name for number, name in enumerate(super().names_by_folder().values())}
+
+    def read_split(self) -> Split:
+        number = {folder: int(folder) for folder in self.names_by_folder()}
+        return Split([], [], self.items(self.image_dir, number))
+
+
+@DATASET_REGISTRY.register()
+class ImageNetSketch(_TestOnly):
+    """ImageNet-Sketch (Wang et al., 2019)."""
+
+    dataset_dir = "imagenet-sketch"
+    image_dir = "images"
+    sizes = (1000, 0, 0, 50889)
+
+
+@DATASET_REGISTRY.register()
+class ImageNetA(_TestOnly):
+    """ImageNet-A (Hendrycks et al., 2021): natural adversarial examples of 200 classes."""
+
+    dataset_dir = "imagenet-adversarial"
+    image_dir = "imagenet-a"
+    sizes = (200, 0, 0, 7500)
+
+
+@DATASET_REGISTRY.register()
+class ImageNetR(_TestOnly):
+    """ImageNet-R (Hendrycks et al., 2021): renditions of 200 classes."""
+
+    dataset_dir = "imagenet-rendition"
+    image_dir = "imagenet-r"
+    sizes = (200, 0, 0, 30000)

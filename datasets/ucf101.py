@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import random
+import re
+
+from dassl.data.datasets import DATASET_REGISTRY, Datum
+
+from .annotations import read_lines
+from .base import FewShotDataset
+from .splits import Split, datum, split_trainval
+
+
+@DATASET_REGISTRY.register()
+class UCF101(FewShotDataset):
+    """UCF101 (Soomro et al., 2012): actions, the middle frame of each video, the first official split."""
+
+    dataset_dir = "ucf101"
+    image_dir = "UCF-101-midframes"
+    split_name = "split_zhou_UCF101.json"
+    sizes = (101, 7639, 1898, 3783)
+
+    def make_split(self, rng: random.Random) -> Split:
+        lists = self.folder / "ucfTrainTestlist"
+        rows = [line.split() for line in read_lines(lists / "classInd.txt")]
+        label = {action: int(number) - 1 for number, action in rows}
+        train, val = split_trainval(self._read(read_lines(lists / "trainlist01.txt"), label), rng)
+        return Split(train, val, self._read(read_lines(lists / "testlist01.txt"), label))
+
+    def _read(self, lines: list[str], label: dict[str, int]) -> list[Datum]:
+        """Lines "ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi [1]"; that class is "Apply_Eye_Makeup"."""
+        items = []
+        for line in lines:
+            action, video = line.split()[0].split("/")
+            name = "_".join(re.findall("[A-Z][^A-Z]*", action))
+            items.append(datum(self.images / name / video.replace(".avi", ".jpg"), label[action], name))
+        return items
