@@ -36,6 +36,16 @@ from trainers.prompting.config import extend_cfg as extend_shared_cfg
 USER_ERRORS = (ValueError, KeyError, OSError, FloatingPointError, AssertionError, torch.OutOfMemoryError)
 
 
+CONFIGS = Path(__file__).resolve().parent / "configs"
+DEFAULT_CONFIGS = {
+    "ZeroshotCLIP": "vit_b16",
+    "ZeroshotCLIP2": "vit_b16",
+    "CoOp": "vit_b16_ctxv1",
+    "CoCoOp": "vit_b16_c4_ep10_batch1_ctxv1",
+    "SHIP": "vit_b16",
+}
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run; returns the exit status: 0, or 2 after a mistake of the user's that one sentence can name."""
     args = parse_args(argv)
@@ -61,8 +71,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--source-domains", nargs="+", default=(), help="source domains (domain adaptation)")
     add("--target-domains", nargs="+", default=(), help="target domains (domain adaptation)")
     add("--transforms", nargs="+", default=(), help="training transforms (INPUT.TRANSFORMS)")
-    add("--config-file", default="", help="YAML file of the trainer")
-    add("--dataset-config-file", default="", help="YAML file of the data set")
+    add("--config-file", default="", help="YAML file of the trainer; default: its ViT-B/16 file")
+    add("--dataset-config-file", default="", help="YAML file of the data set; default: the embedded MiniWorld")
     add("--trainer", default="", help="ZeroshotCLIP, CoOp, CoCoOp or SHIP (TRAINER.NAME)")
     add("--backbone", default="", help="CLIP's name (MODEL.BACKBONE.NAME)")
     add("--head", default="", help="MODEL.HEAD.NAME")
@@ -85,15 +95,37 @@ def setup_cfg(args: argparse.Namespace) -> CN:
     """The run's frozen config."""
     cfg = get_cfg_default()
     extend_cfg(cfg)
-    for file in (args.dataset_config_file, args.config_file):
-        if file:
-            merge_file(cfg, file)
+    if args.dataset_config_file:
+        merge_file(cfg, args.dataset_config_file)
+    elif "DATASET.NAME" not in args.opts:
+        use_embedded_dataset(cfg)
+    merge_file(cfg, args.config_file or default_config_file(cfg, args))
     reset_cfg(cfg, args)
     merge_options(cfg, args.opts)
     if not cfg.TRAINER.NAME:
-        raise ValueError("no trainer is chosen: give --trainer ZeroshotCLIP, CoOp, CoCoOp or SHIP")
+        raise ValueError(f"no trainer is chosen: give --trainer {', '.join(DEFAULT_CONFIGS)}")
     cfg.freeze()
     return cfg
+
+
+def use_embedded_dataset(cfg: CN) -> None:
+    """Where no data set is named: MiniWorld, 16 shots of its base classes."""
+    merge_file(cfg, str(CONFIGS / "datasets" / "miniworld.yaml"))
+    cfg.DATASET.ROOT, cfg.DATASET.NUM_SHOTS, cfg.DATASET.SUBSAMPLE_CLASSES = "data", 16, "base"
+
+
+def default_config_file(cfg: CN, args: argparse.Namespace) -> str:
+    """The trainer's config file where none is named: ViT-B/16's, on the embedded data set MiniCLIP's."""
+    options = dict(zip(args.opts[::2], args.opts[1::2], strict=False))
+    dataset = options.get("DATASET.NAME", cfg.DATASET.NAME)
+    folder = CONFIGS / "trainers" / args.trainer.replace("ZeroshotCLIP2", "ZeroshotCLIP")
+    name = "miniclip" if dataset == "MiniWorld" else DEFAULT_CONFIGS.get(args.trainer, "")
+    if not name or not folder.is_dir():
+        known = ", ".join(DEFAULT_CONFIGS)
+        raise ValueError(
+            f"the trainer {args.trainer!r} has no config of its own: give --config-file, or --trainer {known}"
+        )
+    return str(folder / f"{name}.yaml")
 
 
 def reset_cfg(cfg: CN, args: argparse.Namespace) -> None:

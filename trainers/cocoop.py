@@ -45,19 +45,20 @@ class CoCoOp(PromptTrainer):
 
     def build_learner(self) -> nn.Module:
         learner = ConditionalPromptLearner(self.clip, self.options.N_CTX, self.options.CTX_INIT, self.seed)
-        self.classes = ClassTokens.of(self.clip, self.dm.dataset.classnames, learner.n_ctx)
+        self.classes = ClassTokens.of(self.clip, self.dataset.classnames, learner.n_ctx)
+        self.trained_classes = ClassTokens.of(self.clip, self.trained_names(), learner.n_ctx)
         return learner
 
     def loss(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        return cross_entropy_and_accuracy(self.logits(features), labels)
+        return cross_entropy_and_accuracy(self.logits(features, self.trained_classes), labels)
 
-    def logits(self, x: Tensor) -> Tensor:
+    def logits(self, x: Tensor, classes: ClassTokens) -> Tensor:
         """Each image against the class features of its own prompts: (B, d) -> (B, C)."""
         x = x.to(self.clip.dtype)
-        prompts = self.model(self.classes, bias=self.model.meta_net(x))
+        prompts = self.model(classes, bias=self.model.meta_net(x))
         class_features = normalise(self.clip.text(prompts))  # (B, C, d)
         return self.clip.logit_scale * (class_features @ x[..., None].to(class_features.dtype)).squeeze(-1)
 
     def classifier(self) -> Classifier:
         images = max(1, PROMPTS_AT_ONCE // len(self.classes))
-        return lambda x: torch.cat([self.logits(part) for part in x.split(images)])
+        return lambda x: torch.cat([self.logits(part, self.classes) for part in x.split(images)])

@@ -29,7 +29,7 @@ class CoOp(PromptTrainer):
     node = "COOP"
 
     def build_learner(self) -> nn.Module:
-        options, names = self.options, self.dm.dataset.classnames
+        options, names = self.options, self.dataset.classnames
         if options.CSC and options.CTX_INIT:
             print("Note: a context that starts from words is shared, so TRAINER.COOP.CSC is ignored")
         learner = PromptLearner(
@@ -40,12 +40,19 @@ class CoOp(PromptTrainer):
             position=options.CLASS_TOKEN_POSITION,
             rng=stream(self.seed, "context"),
         )
+        trained = self.trained_names()
+        if options.CSC and len(trained) < len(names):
+            raise ValueError(
+                f"{len(names) - len(trained)} classes have no training image, so TRAINER.COOP.CSC cannot give them a "
+                "context of their own: use a shared one"
+            )
         self.classes = ClassTokens.of(self.clip, names, learner.n_ctx)
+        self.trained_classes = ClassTokens.of(self.clip, trained, learner.n_ctx)
         return learner
 
     def loss(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        return cross_entropy_and_accuracy(self.classifier()(features), labels)
+        return cross_entropy_and_accuracy(self.classifier(self.trained_classes)(features), labels)
 
-    def classifier(self) -> Classifier:
-        class_features = normalise(self.clip.text(self.model(self.classes))[0])  # (C, d)
+    def classifier(self, classes: ClassTokens | None = None) -> Classifier:
+        class_features = normalise(self.clip.text(self.model(classes or self.classes))[0])  # (C, d)
         return lambda x: self.clip.logit_scale * x.to(class_features.dtype) @ class_features.T  # (B, C)

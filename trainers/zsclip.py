@@ -28,7 +28,7 @@ class ZeroshotCLIP(PromptTrainer):
         return [template_for(self.cfg.DATASET.NAME)]
 
     def build_learner(self) -> nn.Module:
-        names = [name.replace("_", " ") for name in self.dm.dataset.classnames]
+        names = [name.replace("_", " ") for name in self.dataset.classnames]
         means = [
             normalise(self.clip.encode_texts([template.format(name) for name in names]))
             for template in self.templates()

@@ -12,6 +12,9 @@ def extend_cfg(cfg: CN) -> None:
     """
     cfg.DATASET.SUBSAMPLE_CLASSES = "all"  # all, base (first half of the sorted labels) or new (the rest)
 
+    # An image that cannot be read: stop the run, or skip it (leave it out of every split, named in the log).
+    cfg.DATASET.ON_BAD_IMAGE = "stop"
+
     # A CLIP weight file (OpenAI's JIT archive or a state dict); empty: MODEL.BACKBONE.NAME is looked up.
     cfg.MODEL.BACKBONE.PATH = ""
 

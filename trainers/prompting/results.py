@@ -31,21 +31,54 @@ INDIFFERENT = {
 }
 
 
-def figures(predictions: Tensor, labels: Tensor, n_classes: int = 0) -> dict[str, Any]:
-    """Accuracy in percent; with the number of classes of a joint label space also that of its two halves.
+def figures(predictions: Tensor, labels: Tensor, n_base: int = 0, among_own: Tensor | None = None) -> dict[str, Any]:
+    """Accuracy in percent, over images and as the mean over classes.
+
+    In a joint label space also that of base and new images, and their harmonic mean: among all classes (base_, new_,
+    h), and each among its own classes (own_base_, own_new_, own_h), as CoCoOp's protocol has it. The mean over classes
+    gives S, U and H of generalized zero-shot learning (base_, new_ and h of mean_class_accuracy).
 
     Args:
         predictions, labels: class indices, (N,).
-        n_classes: all classes, base and new; the first ceil(n / 2) labels are base (CoCoOp's protocol).
-            0: no halves.
+        n_base: how many classes, the first ones, are base classes; 0: the label space is not a joint one.
+        among_own: predictions of each image among its own half of the classes, (N,).
     """
-    hit = predictions == labels
-    out = _accuracy("", hit)
-    if n_classes >= 2:
-        base = labels < base_count(n_classes)
-        out |= _accuracy("base_", hit[base]) | _accuracy("new_", hit[~base])
-        out["h"] = harmonic_mean(out["base_accuracy"], out["new_accuracy"])
+    out = _accuracy("", predictions, labels)
+    if not n_base:
+        return out
+    base = labels < n_base
+    for prefix, predicted in (("", predictions), ("own_", among_own)):
+        if predicted is None:
+            continue
+        for name, half in (("base_", base), ("new_", ~base)):
+            out |= _accuracy(prefix + name, predicted[half], labels[half])
+        for kind, h in (("accuracy", "h"), ("mean_class_accuracy", "mean_class_h")):
+            if base.any() and not base.all():
+                out[prefix + h] = harmonic_mean(out[f"{prefix}base_{kind}"], out[f"{prefix}new_{kind}"])
     return out
+
+
+def predict_among_own(logits: Tensor, labels: Tensor, n_base: int) -> Tensor:
+    """Predictions of base images among base classes, of new images among new ones: (N, C), (N,) -> (N,)."""
+    if not 0 < n_base < logits.shape[1]:
+        return logits.argmax(dim=1)
+    base = logits[:, :n_base].argmax(dim=1)
+    new = logits[:, n_base:].argmax(dim=1) + n_base
+    return torch.where(labels < n_base, base, new)
+
+
+def summary(measured: dict[str, Any]) -> str:
+    """Base, new and H of a joint label space, in two lines; nothing where there is none."""
+    lines = []
+    for prefix, meaning in (("own_", "each among its own classes"), ("", "among all classes")):
+        cells = [
+            f"{name} {measured[prefix + key]:.1f}%"
+            for name, key in (("base", "base_accuracy"), ("new", "new_accuracy"), ("H", "h"))
+            if prefix + key in measured
+        ]
+        if cells:
+            lines.append(f"{', '.join(cells)} ({meaning})\n")
+    return "".join(lines)
 
 
 def base_count(n_classes: int) -> int:
@@ -106,12 +139,17 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return out
 
 
-def _accuracy(prefix: str, hit: Tensor) -> dict[str, Any]:
-    correct, total = int(hit.sum()), len(hit)
+def _accuracy(prefix: str, predictions: Tensor, labels: Tensor) -> dict[str, Any]:
+    if not len(labels):
+        return {f"{prefix}correct": 0, f"{prefix}total": 0}
+    hit = predictions == labels
+    classes, place, counts = labels.unique(return_inverse=True, return_counts=True)
+    per_class = torch.zeros(len(classes), dtype=torch.float64).index_add(0, place, hit.double()) / counts
     return {
-        f"{prefix}accuracy": 100 * correct / total if total else 0.0,
-        f"{prefix}correct": correct,
-        f"{prefix}total": total,
+        f"{prefix}accuracy": 100 * int(hit.sum()) / len(hit),
+        f"{prefix}mean_class_accuracy": 100 * per_class.mean().item(),
+        f"{prefix}correct": int(hit.sum()),
+        f"{prefix}total": len(hit),
     }
 
 

@@ -10,13 +10,16 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import torch
 import torch.nn.functional as F
+from dassl.data.datasets import build_dataset
 from dassl.data.transforms import build_transform
 from dassl.engine import TrainerX
 from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils import MetricMeter, load_checkpoint, load_pretrained_weights
+from tabulate import tabulate
 from torch import Tensor, nn
 from tqdm import tqdm
 from yacs.config import CfgNode as CN
@@ -24,6 +27,7 @@ from yacs.config import CfgNode as CN
 from . import checkpoints, results
 from .clip import load_clip
 from .features import FeatureBank, FeatureLoader, Views, fresh, load_bank
+from .images import readable
 from .precision import NAMES, update
 from .rng import run_seed, stream
 
@@ -60,16 +64,34 @@ class PromptTrainer(TrainerX):
         precision = cfg.TRAINER[self.node].PREC
         if precision not in NAMES:
             raise ValueError(f"TRAINER.{self.node}.PREC is {precision!r}: choose one of {', '.join(NAMES)}")
+        if cfg.DATASET.ON_BAD_IMAGE not in ("stop", "skip"):
+            raise ValueError(f"DATASET.ON_BAD_IMAGE is {cfg.DATASET.ON_BAD_IMAGE!r}: choose stop or skip")
         if cfg.FEATURES.VIEWS < 0:
             raise ValueError(f"FEATURES.VIEWS is {cfg.FEATURES.VIEWS}: give 0 (a fresh view each epoch) or more")
 
     def build_data_loader(self) -> None:
+        """The data set. There are no loaders of images: they are read once, into feature banks."""
         self.time_built = time.time()
         self.seed = run_seed(self.cfg.SEED)
-        super().build_data_loader()
+        self.dataset = dataset = build_dataset(self.cfg)
+        upright = getattr(dataset, "upright", False)
+        self.items = {"train": dataset.train_x, "val": dataset.val or [], "test": dataset.test or []}
+        if self.cfg.DATASET.ON_BAD_IMAGE == "skip":
+            self.items = {part: readable(items, part, upright) for part, items in self.items.items()}
         self.train_loader_x = FeatureLoader(
-            len(self.dm.dataset.train_x), self.cfg.DATALOADER.TRAIN_X.BATCH_SIZE, self.drop_last
+            len(self.items["train"]), self.cfg.DATALOADER.TRAIN_X.BATCH_SIZE, self.drop_last
         )
+        self.train_loader_u = self.val_loader = self.test_loader = None
+        self.num_classes, self.lab2cname = dataset.num_classes, dataset.lab2cname
+        self.num_source_domains = len(self.cfg.DATASET.SOURCE_DOMAINS)
+        self.dm = SimpleNamespace(dataset=dataset, num_classes=self.num_classes, lab2cname=self.lab2cname)
+        if self.cfg.VERBOSE:
+            counts = [[f"# {part}", f"{len(items):,}"] for part, items in self.items.items()]
+            print(tabulate([["Dataset", self.cfg.DATASET.NAME], ["# classes", f"{self.num_classes:,}"], *counts]))
+
+    def trained_names(self) -> list[str]:
+        """Names of the classes that have training images, the first ones; others may have a name alone."""
+        return self.dataset.classnames[: max(item.label for item in self.items["train"]) + 1]
 
     def build_model(self) -> None:
         cfg = self.cfg
@@ -105,7 +127,7 @@ class PromptTrainer(TrainerX):
         count = self.cfg.FEATURES.VIEWS
         if count and hasattr(self, "_training_bank"):
             return self._training_bank
-        views = self._views(self.dm.dataset.train_x, training=True, count=max(count, 1))
+        views = self._views(self.items["train"], training=True, count=max(count, 1))
         if count:
             self._training_bank = self._load_bank(views)
             return self._training_bank
@@ -113,22 +135,30 @@ class PromptTrainer(TrainerX):
 
     def test_bank(self, split: str) -> FeatureBank:
         """The validation or test images' features under CLIP's plain preprocessing."""
-        items = self.dm.dataset.val if split == "val" else self.dm.dataset.test
-        return self._load_bank(self._views(items, training=False))
+        return self._load_bank(self._views(self.items[split], training=False))
 
     def _views(self, items: list, training: bool, count: int = 1) -> Views:
         recipe = [self.cfg.INPUT.dump(), "train" if training else "test"]
         quiet = self.cfg.clone()
         quiet.defrost()
-        quiet.VERBOSE = False  # Dassl's data manager has listed the transforms
+        quiet.VERBOSE = False  # Dassl would list the transforms at each call
         transform = build_transform(quiet, is_train=training)
-        return Views(items, transform, recipe, self.seed if training else 0, 0, count)
+        upright = getattr(self.dataset, "upright", False)
+        return Views(items, transform, recipe, self.seed if training else 0, 0, count, upright)
 
     def _load_bank(self, views: Views, keep: bool = True) -> FeatureBank:
         cache = self.cfg.FEATURES.CACHE_DIR if keep else ""
         return load_bank(self.clip, views, cache, self.cfg.DATALOADER.NUM_WORKERS).to(self.device)
 
     # -- training ---------------------------------------------------------------------------------------
+
+    def before_train(self) -> None:
+        if getattr(self.dataset, "test_only", False):
+            raise ValueError(
+                f"{self.cfg.DATASET.NAME} has no training images of the {self.cfg.DATASET.SUBSAMPLE_CLASSES} classes: "
+                "use --eval-only with --model-dir of a trained run"
+            )
+        super().before_train()
 
     def before_epoch(self) -> None:
         self.rng = stream(self.seed, "train", self.epoch)
@@ -198,24 +228,36 @@ class PromptTrainer(TrainerX):
         self.set_model_mode("eval")
         self.evaluator.reset()
         split = split or self.cfg.TEST.SPLIT
-        if split != "val" or not self.dm.dataset.val:
+        if split != "val" or not self.items["val"]:
             split = "test"
+        if not self.items[split]:
+            print("There are no test images, so nothing is measured")
+            results.write(self, {})
+            return 0.0
         print(f"Evaluate on the *{split}* set")
-        bank, classify = self.test_bank(split), self.classifier()
-        predictions = []
+        bank, classify, n_base = self.test_bank(split), self.classifier(), self.base_classes()
+        predictions, among_own = [], []
         batches = torch.arange(len(bank)).split(self.cfg.DATALOADER.TEST.BATCH_SIZE)
         for rows in tqdm(batches, desc="Testing", unit="batch", leave=False, delay=2, disable=None):
+            labels = bank.labels[rows.to(self.device)]
             logits = classify(bank.features[0, rows.to(self.device)]).float()
-            self.evaluator.process(logits, bank.labels[rows.to(self.device)])
+            self.evaluator.process(logits, labels)
             predictions.append(logits.argmax(dim=1).cpu())
+            among_own.append(results.predict_among_own(logits, labels, n_base).cpu())
         scores = self.evaluator.evaluate()
         for name, value in scores.items():
             self.write_scalar(f"{split}/{name}", value, self.epoch)
         if split == "test":
-            joint = self.cfg.DATASET.SUBSAMPLE_CLASSES == "all"
-            figures = results.figures(torch.cat(predictions), bank.labels.cpu(), self.num_classes if joint else 0)
+            figures = results.figures(torch.cat(predictions), bank.labels.cpu(), n_base, torch.cat(among_own))
+            print(results.summary(figures), end="")
             results.write(self, {**figures, "macro_f1": scores["macro_f1"]})
         return next(iter(scores.values()))
+
+    def base_classes(self) -> int:
+        """Of the joint label space, how many classes are base classes; 0 where base or new stand alone."""
+        if self.cfg.DATASET.SUBSAMPLE_CLASSES != "all" or self.num_classes < 2:
+            return 0
+        return getattr(self.dataset, "n_base", 0) or results.base_count(self.num_classes)
 
     # -- checkpoints ------------------------------------------------------------------------------------
 

@@ -57,7 +57,7 @@ class SHIP(PromptTrainer):
     # -- building ---------------------------------------------------------------------------------------
 
     def build_learner(self) -> nn.Module:
-        options, names = self.options, self.dm.dataset.classnames
+        options, names = self.options, self.dataset.classnames
         learner = PromptLearner(self.clip, options.N_CTX, options.CTX_INIT, rng=stream(self.seed, "context"))
         self.classes = ClassTokens.of(self.clip, names, learner.n_ctx)
         return learner
@@ -71,31 +71,40 @@ class SHIP(PromptTrainer):
         return build_lr_scheduler(self.optim, optim)
 
     def new_classnames(self) -> list[str]:
-        """Names of the classes without images: from a file, or the half that the data set keeps for testing."""
-        file = self.options.NEW_CLASSNAMES
+        """Names of the classes without images: from a file, those that the data set has no image of, or the half
+        that it keeps for testing."""
+        file, dataset = self.options.NEW_CLASSNAMES, self.dataset
+        trained = self.trained_names()
         if file:
             names = read_classnames(file)
+            twice = sorted(set(names) & set(trained))
+            if twice:
+                raise ValueError(f"{file} names {twice[0]!r}, which has images already: take it out")
+        elif len(trained) < len(dataset.classnames):
+            names = dataset.classnames[len(trained) :]
         elif self.cfg.DATASET.SUBSAMPLE_CLASSES == "base":
-            cfg = self.cfg.clone()
-            cfg.defrost()
-            cfg.DATASET.SUBSAMPLE_CLASSES = "new"
-            cfg.VERBOSE = False
-            with redirect_stdout(StringIO()):  # it has told about this data set once
-                names = build_dataset(cfg).classnames
+            names = getattr(dataset, "new_classnames", None) or self._classnames_of_the_new_half()
         else:
             raise ValueError(
                 f"SHIP needs names of new classes, and DATASET.SUBSAMPLE_CLASSES {self.cfg.DATASET.SUBSAMPLE_CLASSES} "
-                "leaves none over: train on base, or name a file of class names in TRAINER.SHIP.NEW_CLASSNAMES"
+                "leaves none over: train on base, name a file of class names in TRAINER.SHIP.NEW_CLASSNAMES, or (with "
+                "images of your own) write them into classnames.txt"
             )
-        twice = sorted(set(names) & set(self.dm.dataset.classnames))
-        if twice and file:
-            raise ValueError(f"{file} names {twice[0]!r}, which has images already: take it out")
         return names
+
+    def _classnames_of_the_new_half(self) -> list[str]:
+        """For data sets that don't tell, CoOp's own."""
+        cfg = self.cfg.clone()
+        cfg.defrost()
+        cfg.DATASET.SUBSAMPLE_CLASSES = "new"
+        cfg.VERBOSE = False
+        with redirect_stdout(StringIO()):  # it has told about this data set once
+            return build_dataset(cfg).classnames
 
     # -- stage 1 ----------------------------------------------------------------------------------------
 
     def before_train(self) -> None:
-        base, new = self.dm.dataset.classnames, self.new_classnames()
+        base, new = self.trained_names(), self.new_classnames()
         self.n_base, self.n_new = len(base), len(new)
         self.all_classes = ClassTokens.of(self.clip, [*base, *new], self.model.n_ctx)
         print(f"SHIP: {self.n_base} base classes with images, {self.n_new} new classes by name")

@@ -13,11 +13,32 @@ from trainers.prompting.files import replacing, write_json
 def test_joint_figures_by_hand():
     labels = torch.tensor([0, 1, 2, 2, 3, 4])  # five classes: 0, 1, 2 are base
     predictions = torch.tensor([0, 4, 2, 2, 3, 0])
-    found = results.figures(predictions, labels, 5)
+    among_own = torch.tensor([0, 1, 2, 2, 3, 3])
+    found = results.figures(predictions, labels, 3, among_own)
     assert found["accuracy"] == pytest.approx(100 * 4 / 6)
     assert (found["base_correct"], found["base_total"]) == (3, 4)
     assert (found["new_correct"], found["new_total"]) == (1, 2)
     assert found["h"] == pytest.approx(2 * 75 * 50 / 125)
+    assert (found["own_base_accuracy"], found["own_new_accuracy"]) == (100, 50)
+    # Mean over classes: S of classes 0, 1, 2 is (1 + 0 + 1) / 3, U of 3, 4 is (1 + 0) / 2.
+    S, U = 200 / 3, 50.0
+    assert found["base_mean_class_accuracy"] == pytest.approx(S) and found["new_mean_class_accuracy"] == pytest.approx(
+        U
+    )
+    assert found["mean_class_h"] == pytest.approx(2 * S * U / (S + U))
+
+
+def test_a_half_without_test_images_has_no_figure():
+    found = results.figures(torch.tensor([0, 1]), torch.tensor([0, 1]), 2, torch.tensor([0, 1]))
+    assert found["base_accuracy"] == 100 and found["new_total"] == 0
+    assert "new_accuracy" not in found and "h" not in found and "own_h" not in found
+    assert results.summary(found) == "base 100.0% (each among its own classes)\nbase 100.0% (among all classes)\n"
+
+
+def test_predictions_among_own_classes():
+    logits = torch.tensor([[1.0, 0, 5, 0], [0, 2, 9, 1], [7, 0, 0, 1]])
+    assert results.predict_among_own(logits, torch.tensor([0, 1, 3]), 2).tolist() == [0, 1, 3]
+    assert results.predict_among_own(logits, torch.tensor([0, 1, 3]), 0).tolist() == [2, 2, 0]
 
 
 @pytest.mark.parametrize(("base", "new", "h"), [(80, 60, 68.5714), (0, 50, 0), (0, 0, 0)])
