@@ -14,7 +14,7 @@ from typing import Any
 from dassl.data.datasets import DatasetBase
 
 from .fewshot import draw, load_coop_pickle, seeded_generator
-from .splits import Split, load_split, save_split, subsample
+from .splits import Split, load_split, require, save_split, subsample
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "ship"  # the user's; no data folder is ever needed
 
@@ -33,7 +33,7 @@ class FewShotDataset(DatasetBase):
         test_only: whether there is no training image; Dassl then sees the test images as `train_x`, as in CoOp.
 
     Raises:
-        FileNotFoundError, ValueError: missing folder, damaged split, unknown subset; one sentence each.
+        FileNotFoundError, ValueError: missing folder or images, damaged split, unknown subset; one sentence each.
     """
 
     dataset_dir = ""
@@ -99,8 +99,8 @@ class FewShotDataset(DatasetBase):
         cached = CACHE.expanduser() / "splits" / f"{flat}-{self.split_name}"
         for place in (file, cached):
             if place.is_file():
-                return load_split(place, self.images)
-        split = self.make_split(random.Random(0))
+                return require(load_split(place, self.images))
+        split = require(self.make_split(random.Random(0)))
         place = file if os.access(self.folder, os.W_OK) else cached
         save_split(split, place, self.images)
         return split

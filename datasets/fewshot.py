@@ -10,7 +10,7 @@ from typing import Any
 
 from dassl.data.datasets import Datum
 
-from .splits import by_label, trusted
+from .splits import by_label, datum
 
 
 def seeded_generator(seed: int) -> random.Random:
@@ -66,5 +66,5 @@ def _rooted(items: list[Datum], folder: Path, file: Path) -> list[Datum]:
             path = os.path.join(folder, path.replace("\\", "/").rpartition(f"/{folder.name}/")[2])
             if not os.path.isfile(path):
                 raise FileNotFoundError(f"{file} picks {item.impath}, which is not there: remove the file to draw anew")
-        out.append(trusted(path, item.label, item.classname, item.domain))
+        out.append(datum(path, item.label, item.classname, item.domain))
     return out

@@ -4,7 +4,7 @@ from dassl.data.datasets import DATASET_REGISTRY, Datum
 
 from .annotations import read_lines
 from .base import FewShotDataset
-from .splits import Split, datum
+from .splits import Split, datum, require
 
 
 @DATASET_REGISTRY.register()
@@ -17,7 +17,7 @@ class FGVCAircraft(FewShotDataset):
 
     def read_split(self) -> Split:
         label = {name: i for i, name in enumerate(read_lines(self.folder / "variants.txt"))}
-        return Split(*(self._read(part, label) for part in ("train", "val", "test")))
+        return require(Split(*(self._read(part, label) for part in ("train", "val", "test"))))
 
     def _read(self, part: str, label: dict[str, int]) -> list[Datum]:
         """Lines "<image number> <variant>"."""

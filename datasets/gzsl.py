@@ -12,7 +12,7 @@ from dassl.data.datasets import DATASET_REGISTRY, Datum
 
 from .annotations import read_mat
 from .base import FewShotDataset
-from .splits import Split, datum
+from .splits import Split, datum, require
 
 
 class _ProposedSplit(FewShotDataset):
@@ -38,13 +38,14 @@ class _ProposedSplit(FewShotDataset):
             below = re.split(rf"/{self.image_dir}/", paths[row])[-1]
             return datum(self.images / below, label[classes[row]], names[classes[row]])
 
-        return Split(
+        split = Split(
             train=[item(row) for row in train],
             val=[],
             test=[item(row) for row in [*seen_test, *unseen_test]],
             classnames=tuple(names[number] for number in label),
             n_base=len(seen),
         )
+        return require(split)
 
 
 def _clean(name: str) -> str:

@@ -25,7 +25,7 @@ from dassl.data.datasets import DATASET_REGISTRY, Datum
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from .base import FewShotDataset
-from .splits import Split, datum, trusted
+from .splits import Split, datum, require
 
 PARTS = ("train", "val", "test")
 LISTS = ("images.csv", "images.json")
@@ -56,8 +56,8 @@ class ImageFolder(FewShotDataset):
         parts: dict[str, list[Datum]] = {}
         for part in PARTS:
             _refuse_unknown({key for _, key in rows[part]}, label, f"{self.folder} has {part} images of", self.folder)
-            parts[part] = [trusted(path, label[key], names[label[key]]) for path, key in rows[part]]
-        return Split(**parts, classnames=tuple(names), n_base=len(base) if new else 0)
+            parts[part] = [datum(path, label[key], names[label[key]]) for path, key in rows[part]]
+        return require(Split(**parts, classnames=tuple(names), n_base=len(base) if new else 0))
 
     # -- what there is ----------------------------------------------------------------------------------
 
@@ -109,7 +109,7 @@ class ImageFolder(FewShotDataset):
             full = os.path.join(self.folder, path)
             if seen.setdefault(full, part) != part:
                 raise ValueError(f"{file} has {path} in {seen[full]} and in {part}: keep it in one of them")
-            rows[part].append((datum(full, 0, key).impath, _plain(key)))
+            rows[part].append((full, _plain(key)))
         return rows
 
     def _further(self) -> list[str]:

@@ -8,7 +8,7 @@ from .annotations import read_classnames
 from .base import FewShotDataset
 from .fewshot import load_coop_pickle
 from .index import list_folders
-from .splits import Split, trusted
+from .splits import Split, datum
 
 
 class _WordNetFolders(FewShotDataset):
@@ -27,7 +27,7 @@ class _WordNetFolders(FewShotDataset):
             if wnid not in names:
                 raise ValueError(f"{place / wnid} is in no line of classnames.txt: add it there, or remove the folder")
             label = label_of[wnid] if label_of else number
-            items += [trusted(f"{place}/{wnid}/{file}", label, names[wnid]) for file in files]
+            items += [datum(f"{place}/{wnid}/{file}", label, names[wnid]) for file in files]
         if not items:
             raise FileNotFoundError(f"there is no image in the class folders of {place}: put them there")
         return items

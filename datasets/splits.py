@@ -48,18 +48,36 @@ class Split:
         return self.n_base or -(-len(self.names()) // 2)
 
 
-def datum(path: str | Path, label: int, classname: str) -> Datum:
-    """A Datum; a missing image is a FileNotFoundError that names it."""
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f"there is no image {path}: the data folder and its split file do not match")
-    return trusted(str(path), label, classname)
+class MissingImages(FileNotFoundError):
+    """Images of a split that are not there.
+
+    Attributes:
+        split: the whole split.
+        gone: those of its images that are missing.
+    """
+
+    def __init__(self, split: Split, gone: list[Datum]):
+        more = f" (nor are {len(gone) - 1:,} more)" if len(gone) > 1 else ""
+        super().__init__(
+            f"there is no image {gone[0].impath}{more}: the data folder and its split file do not match; "
+            "python -m datasets.check lists all that is missing"
+        )
+        self.split, self.gone = split, gone
 
 
-def trusted(path: str, label: int, classname: str, domain: int = 0) -> Datum:
-    """A Datum of a file that is known to exist. Dassl's constructor would ask the file system once more, which
-    takes minutes for a million images on a slow disk; unpickling goes around it in the same way."""
+def require(split: Split) -> Split:
+    """The split, if all its images are there; else MissingImages."""
+    gone = [item for items in split.parts().values() for item in items if not os.path.isfile(item.impath)]
+    if gone:
+        raise MissingImages(split, gone)
+    return split
+
+
+def datum(path: str | Path, label: int, classname: str, domain: int = 0) -> Datum:
+    """A Datum without Dassl's question whether the file is there: `require` asks it once for a whole split, and a
+    listed folder needs no asking. (Unpickling goes around Dassl's constructor in the same way.)"""
     item = Datum.__new__(Datum)
-    item._impath, item._label, item._domain, item._classname = path, label, domain, classname
+    item._impath, item._label, item._domain, item._classname = str(path), label, domain, classname
     return item
 
 
@@ -68,7 +86,6 @@ def load_split(file: Path, images: Path) -> Split:
 
     Raises:
         ValueError: damaged or inconsistent, naming the file and the entry.
-        FileNotFoundError: an image that is not there.
     """
     print(f"Reading split from {file}")
     try:
@@ -187,9 +204,7 @@ def subsample(split: Split, subset: str) -> Split:
     place = {label: i for i, label in enumerate(kept)}
     parts = {
         part: [
-            trusted(item.impath, place[item.label], item.classname, item.domain)
-            for item in items
-            if item.label in place
+            datum(item.impath, place[item.label], item.classname, item.domain) for item in items if item.label in place
         ]
         for part, items in split.parts().items()
     }
