@@ -1,3 +1,4 @@
+import copy
 import io
 import pickle
 import random
@@ -29,8 +30,20 @@ def test_a_missing_image_is_named():
 
 def test_a_datum_is_pickled_as_upstream_does():
     item = datum(3, "owl")
-    assert vars(item) == {"_impath": __file__, "_label": 3, "_domain": 0, "_classname": "owl"}
+    assert item.__reduce_ex__(pickle.HIGHEST_PROTOCOL)[2] == {
+        "_impath": __file__,
+        "_label": 3,
+        "_domain": 0,
+        "_classname": "owl",
+    }
     assert (type(item).__module__, type(item).__qualname__) == ("dassl.data.datasets.base_dataset", "Datum")
+
+
+def test_further_attributes_are_kept_in_pickles_and_copies():
+    item = datum(3, "owl")
+    item.score = 0.5
+    assert pickle.loads(pickle.dumps(item)).score == copy.copy(item).score == 0.5
+    assert copy.copy(item).impath == __file__
 
 
 def test_a_pickle_is_read_without_looking_for_the_file():
