@@ -23,7 +23,9 @@ class _WordNetFolders(FewShotDataset):
         """All images below a folder of class folders; labels by sorted folder name unless given."""
         names, place = self.names_by_folder(), self.folder / folder
         items: list[Datum] = []
-        for number, (wnid, files) in enumerate(list_folders(place).items()):
+        folders = list_folders(place)
+        for number, wnid in enumerate(list(folders)):
+            files = folders.pop(wnid)  # a million names need not be held twice
             if wnid not in names:
                 raise ValueError(f"{place / wnid} is in no line of classnames.txt: add it there, or remove the folder")
             label = label_of[wnid] if label_of else number

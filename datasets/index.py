@@ -28,17 +28,19 @@ def list_folders(place: Path) -> dict[str, list[str]]:
     folders = sorted(entry.name for entry in os.scandir(place) if entry.is_dir() and not entry.name.startswith("."))
 
     def listed(name: str) -> tuple[int, list[str]]:
-        changed = os.stat(place / name).st_mtime_ns
+        time = os.stat(place / name).st_mtime_ns
         known = remembered.get(name)
-        if known and known[0] == changed:
-            return changed, known[1]
+        if known and known[0] == time:
+            return time, known[1]
         with os.scandir(place / name) as entries:
-            return changed, sorted(entry.name for entry in entries if not entry.name.startswith("."))
+            return time, sorted(entry.name for entry in entries if not entry.name.startswith("."))
 
     with ThreadPoolExecutor(16) as pool:  # network drives answer many requests at once
         bar = tqdm(pool.map(listed, folders), total=len(folders), desc="Listing folders", delay=2, disable=None)
         found = dict(zip(folders, bar, strict=True))
-    if found != remembered and sum(len(files) for _, files in found.values()) >= WORTH_KEEPING:
+    changed = found != remembered
+    remembered.clear()  # its memory is wanted for the writing
+    if changed and sum(len(files) for _, files in found.values()) >= WORTH_KEEPING:
         _write(cache, found)
     return {name: files for name, (_, files) in found.items()}
 
@@ -54,7 +56,10 @@ def _write(cache: Path, found: dict[str, tuple[int, list[str]]]) -> None:
     temporary = cache.with_suffix(f".{os.getpid()}")
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(found, separators=(",", ":")))
+        with open(temporary, "w", encoding="ascii") as out:
+            for i, (name, entry) in enumerate(found.items()):  # one by one, not a copy of everything in memory
+                out.write(f"{',' if i else '{'}\n{json.dumps(name)}:{json.dumps(entry, separators=(',', ':'))}")
+            out.write("}")
         os.replace(temporary, cache)
     except OSError as error:
         print(f"The list of folders could not be kept in {cache.parent} ({error.strerror}); it is made anew each time")
