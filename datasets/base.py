@@ -28,6 +28,7 @@ class FewShotDataset(DatasetBase):
         split_name: file name of CoOp's split, below `dataset_dir`; empty if the set has none.
         sizes: (classes, training, validation, test images) that the published set has, for checking.
         upright: whether images are turned as their EXIF orientation says (CoOp does not).
+        mean_over_classes: whether the field reports accuracy as the mean over classes.
         n_base: of SUBSAMPLE_CLASSES all, how many classes, the first ones, are base classes.
         new_classnames: of SUBSAMPLE_CLASSES base, the names of the classes that are kept for testing.
         test_only: whether there is no training image; Dassl then sees the test images as `train_x`, as in CoOp.
@@ -41,6 +42,7 @@ class FewShotDataset(DatasetBase):
     split_name = ""
     sizes: tuple[int, int, int, int] | None = None
     upright = False
+    mean_over_classes = False
 
     def __init__(self, cfg: Any):
         self.cfg = cfg

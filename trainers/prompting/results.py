@@ -23,6 +23,7 @@ INDIFFERENT = {
     "RESUME",
     "VERBOSE",
     "DATASET.ROOT",
+    "DATASET.ON_BAD_IMAGE",  # a run that was stopped by an image goes on without it
     "DATALOADER.NUM_WORKERS",
     "FEATURES.CACHE_DIR",
     "TRAIN.PRINT_FREQ",
@@ -67,15 +68,19 @@ def predict_among_own(logits: Tensor, labels: Tensor, n_base: int) -> Tensor:
     return torch.where(labels < n_base, base, new)
 
 
-def summary(measured: dict[str, Any]) -> str:
-    """Base, new and H of a joint label space, in two lines; nothing where there is none."""
+def summary(measured: dict[str, Any], mean_over_classes: bool = False) -> str:
+    """Base, new and H of a joint label space, in two lines; nothing where there is none.
+
+    With `mean_over_classes` also the figures of generalized zero-shot learning, S, U and H.
+    """
+    plain = {"base": "base_accuracy", "new": "new_accuracy", "H": "h"}
+    per_class = {"S": "base_mean_class_accuracy", "U": "new_mean_class_accuracy", "H": "mean_class_h"}
+    rows = [("own_", plain, "each among its own classes"), ("", plain, "among all classes")]
+    if mean_over_classes:
+        rows.append(("", per_class, "among all classes, mean over classes"))
     lines = []
-    for prefix, meaning in (("own_", "each among its own classes"), ("", "among all classes")):
-        cells = [
-            f"{name} {measured[prefix + key]:.1f}%"
-            for name, key in (("base", "base_accuracy"), ("new", "new_accuracy"), ("H", "h"))
-            if prefix + key in measured
-        ]
+    for prefix, columns, meaning in rows:
+        cells = [f"{name} {measured[prefix + key]:.1f}%" for name, key in columns.items() if prefix + key in measured]
         if cells:
             lines.append(f"{', '.join(cells)} ({meaning})\n")
     return "".join(lines)

@@ -12,6 +12,7 @@ TEMPLATES = {
     "EuroSAT": "a centered satellite photo of {}.",
     "Food101": "a photo of {}, a type of food.",
     "UCF101": "a photo of a person doing {}.",
+    "CUB": "a photo of a {}, a type of bird.",
 }
 
 # The seven that CLIP's authors selected on ImageNet.

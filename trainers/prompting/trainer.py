@@ -158,6 +158,9 @@ class PromptTrainer(TrainerX):
                 f"{self.cfg.DATASET.NAME} has no training images of the {self.cfg.DATASET.SUBSAMPLE_CLASSES} classes: "
                 "use --eval-only with --model-dir of a trained run"
             )
+        val, test = ({item.impath for item in self.items[part]} for part in ("val", "test"))
+        if self.cfg.TEST.FINAL_MODEL == "best_val" and val & test:
+            print("Warning: the validation images are the test images, so best_val selects on the test set")
         super().before_train()
 
     def before_epoch(self) -> None:
@@ -249,7 +252,7 @@ class PromptTrainer(TrainerX):
             self.write_scalar(f"{split}/{name}", value, self.epoch)
         if split == "test":
             figures = results.figures(torch.cat(predictions), bank.labels.cpu(), n_base, torch.cat(among_own))
-            print(results.summary(figures), end="")
+            print(results.summary(figures, getattr(self.dataset, "mean_over_classes", False)), end="")
             results.write(self, {**figures, "macro_f1": scores["macro_f1"]})
         return next(iter(scores.values()))
 

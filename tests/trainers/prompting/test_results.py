@@ -26,6 +26,8 @@ def test_joint_figures_by_hand():
         U
     )
     assert found["mean_class_h"] == pytest.approx(2 * S * U / (S + U))
+    last = results.summary(found, mean_over_classes=True).splitlines()[-1]
+    assert last == "S 66.7%, U 50.0%, H 57.1% (among all classes, mean over classes)"
 
 
 def test_a_half_without_test_images_has_no_figure():
