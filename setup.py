@@ -29,5 +29,8 @@ setup(
         "scikit-learn>=1.2",  # macro F1 and confusion matrix of Dassl's evaluator
         "scipy>=1.9",  # the .mat files that data sets come with (scikit-learn needs it anyhow)
     ],
-    extras_require={"test": ["pytest>=7", "pytest-xdist", "hypothesis", "ruff"]},
+    extras_require={
+        "download": ["gdown"],  # CoOp's split files lie in Google Drive
+        "test": ["pytest>=7", "pytest-xdist", "hypothesis", "ruff"],
+    },
 )
