@@ -29,6 +29,7 @@ import trainers.cocoop
 import trainers.coop
 import trainers.ship
 import trainers.zsclip
+from trainers.learners import LEARNERS
 from trainers.prompting import results
 from trainers.prompting.files import write_json
 from trainers.prompting.config import extend_cfg as extend_shared_cfg
@@ -87,8 +88,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def extend_cfg(cfg: CN) -> None:
     """Add this project's keys to Dassl's defaults."""
     extend_shared_cfg(cfg)
-    for module in (trainers.zsclip, trainers.coop, trainers.cocoop, trainers.ship):
-        module.extend_cfg(cfg)
+    for part in (trainers.zsclip, *map(LEARNERS.get, LEARNERS.registered_names()), trainers.ship):
+        part.extend_cfg(cfg)
 
 
 def setup_cfg(args: argparse.Namespace) -> CN:

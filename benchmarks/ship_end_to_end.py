@@ -38,7 +38,7 @@ from trainers.prompting.clip import FrozenCLIP, normalise, tokenize
 from trainers.prompting.prompts import PromptLearner
 from trainers.prompting.rng import seeded, stream
 from trainers.ship import SHIP
-from trainers.ship.vae import VAE
+from trainers.ship.generators.vae import VAE
 
 Curves = dict[str, list[float]]  # tag -> one mean loss an epoch
 

@@ -14,7 +14,7 @@ from typing import Any
 from dassl.data.datasets import DatasetBase
 
 from .fewshot import draw, load_coop_pickle, seeded_generator
-from .splits import Split, load_split, require, save_split, subsample
+from .splits import Split, for_development, load_split, require, save_split, subsample
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "ship"  # the user's; no data folder is ever needed
 
@@ -29,7 +29,7 @@ class FewShotDataset(DatasetBase):
         sizes: (classes, training, validation, test images) that the published set has, for checking.
         upright: whether images are turned as their EXIF orientation says (CoOp does not).
         mean_over_classes: whether the field reports accuracy as the mean over classes.
-        n_base: of SUBSAMPLE_CLASSES all, how many classes, the first ones, are base classes.
+        n_base: of SUBSAMPLE_CLASSES all, gzsl and dev, how many classes, the first ones, are base classes.
         new_classnames: of SUBSAMPLE_CLASSES base, the names of the classes that are kept for testing.
         test_only: whether there is no training image; Dassl then sees the test images as `train_x`, as in CoOp.
 
@@ -56,11 +56,13 @@ class FewShotDataset(DatasetBase):
                     f"{cfg.DATASET.NAME} is looked for in {needed}, which is not there: put it under --root "
                     f"({self.root}) as DATASETS.md describes, or give another --root"
                 )
-        whole = self.few_shot(self.read_split(), cfg.DATASET.NUM_SHOTS, cfg.SEED)
-        subset = cfg.DATASET.SUBSAMPLE_CLASSES
+        published, subset = self.read_split(), cfg.DATASET.SUBSAMPLE_CLASSES
+        whole = self.few_shot(published, cfg.DATASET.NUM_SHOTS, cfg.SEED)
+        if subset == "dev":
+            whole = for_development(published, whole)
         split = subsample(whole, subset)
         self._names = list(split.names().values())
-        self.n_base = whole.base_classes() if subset == "all" else 0
+        self.n_base = (split.n_base or whole.base_classes()) if subset in ("all", "gzsl", "dev") else 0
         self.new_classnames = list(whole.names().values())[whole.base_classes() :] if subset == "base" else []
         self.test_only = not split.train
         if not split.train and not split.test:

@@ -6,13 +6,13 @@ import json
 import os
 import random
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dassl.data.datasets import Datum
 from dassl.utils import listdir_nohidden, write_json
 
-SUBSETS = ("all", "base", "new")
+SUBSETS = ("all", "base", "new", "gzsl", "dev")
 TRAIN_SHARE, VAL_SHARE = 0.5, 0.2  # of a class, where there is no official split
 VAL_OF_TRAINVAL = 0.2
 
@@ -183,6 +183,9 @@ def by_label(items: list[Datum]) -> dict[int, list[Datum]]:
 def subsample(split: Split, subset: str) -> Split:
     """Keep all, base or new classes; the kept ones are relabelled from 0 in sorted order.
 
+    Of "gzsl" all classes are kept, but only base images for training and validation. Of "dev" the base classes are
+    kept, their first half as base classes of its own and the rest as new ones.
+
     Raises:
         ValueError: another subset, or one without classes.
     """
@@ -193,7 +196,8 @@ def subsample(split: Split, subset: str) -> Split:
     if subset == "all" and labels == list(range(len(labels))):
         return split
     n_base = split.base_classes()
-    kept = {"all": labels, "base": labels[:n_base], "new": labels[n_base:]}[subset]
+    kept = {"base": labels[:n_base], "dev": labels[:n_base], "new": labels[n_base:]}.get(subset, labels)
+    seen = -(-n_base // 2) if subset == "dev" else n_base  # of the kept ones, how many have images to train on
     if not kept:
         raise ValueError(
             f"the data set has {len(labels)} base {'class' if len(labels) == 1 else 'classes'} and no other, so none "
@@ -208,4 +212,26 @@ def subsample(split: Split, subset: str) -> Split:
         ]
         for part, items in split.parts().items()
     }
-    return Split(**parts, classnames=tuple(names[label] for label in kept), n_base=n_base if subset == "all" else 0)
+    if subset in ("gzsl", "dev"):
+        for part in ("train", "val"):
+            parts[part] = [item for item in parts[part] if item.label < seen]
+    joint = seen if subset in ("all", "gzsl", "dev") else 0
+    return Split(**parts, classnames=tuple(names[label] for label in kept), n_base=joint)
+
+
+def for_development(published: Split, drawn: Split) -> Split:
+    """A split to choose settings on: no test image is in it.
+
+    Its test part are the validation images and the training images that were not drawn; there is no validation part.
+
+    Raises:
+        ValueError: the data set validates on its test images and all training images are drawn.
+    """
+    shown = {item.impath for items in (drawn.train, published.test) for item in items}
+    held = [item for item in [*published.val, *published.train] if item.impath not in shown]
+    if not held:
+        raise ValueError(
+            "this data set has neither validation images of its own nor training images left over, so there is nothing "
+            "to try settings on: set DATASET.NUM_SHOTS"
+        )
+    return replace(drawn, val=[], test=held)

@@ -18,7 +18,7 @@ import train
 from tests.runs import SMALL, arguments, run
 from trainers.prompting.precision import Precision
 from trainers.prompting.trainer import PromptTrainer
-from trainers.ship.vae import VAE
+from trainers.ship.generators.vae import VAE
 
 TRAINED = ("CoOp", "CoCoOp", "SHIP")
 HALF = 20  # base and new classes
@@ -256,7 +256,7 @@ MISTAKES = {
     "image size": (("INPUT.SIZE", "(224, 224)"), r"is \(224, 224\), but MiniCLIP reads images of 64 x 64"),
     "weights": (("MODEL.BACKBONE.PATH", "nowhere.pt"), "no CLIP weight file at nowhere.pt"),
     "no new names": (("DATASET.SUBSAMPLE_CLASSES", "all"), "train on base, name a file of class names"),
-    "generator": ((f"{GENERATOR}.NAME", "GAN9"), f"{GENERATOR}.NAME is 'GAN9': choose one of VAE"),
+    "generator": ((f"{GENERATOR}.NAME", "GAN9"), f"{GENERATOR}.NAME is 'GAN9': choose one of GAN, Gaussian, MLP, VAE"),
     "views": (("FEATURES.VIEWS", "-1"), "FEATURES.VIEWS is -1"),
 }
 

@@ -8,8 +8,9 @@ from torch import nn
 from yacs.config import CfgNode as CN
 
 from trainers.prompting.clip import normalise
-from trainers.prompting.templates import IMAGENET_TEMPLATES, template_for
-from trainers.prompting.trainer import Classifier, PromptTrainer
+from trainers.prompting.learner import CosineClassifier, hand_written
+from trainers.prompting.templates import IMAGENET_TEMPLATES
+from trainers.prompting.trainer import PromptTrainer
 
 
 def extend_cfg(cfg: CN) -> None:
@@ -25,19 +26,15 @@ class ZeroshotCLIP(PromptTrainer):
     node = "ZEROSHOTCLIP"
 
     def templates(self) -> list[str]:
-        return [template_for(self.cfg.DATASET.NAME)]
+        return [self.template]
 
     def build_learner(self) -> nn.Module:
-        names = [name.replace("_", " ") for name in self.dataset.classnames]
-        means = [
-            normalise(self.clip.encode_texts([template.format(name) for name in names]))
-            for template in self.templates()
-        ]
+        means = [hand_written(self.clip, self.dataset.classnames, template) for template in self.templates()]
         self.class_features = normalise(torch.stack(means).mean(dim=0))  # (C, d)
         return nn.Identity()
 
-    def classifier(self) -> Classifier:
-        return lambda x: self.clip.logit_scale * x @ self.class_features.T
+    def classifier(self) -> CosineClassifier:
+        return CosineClassifier(self.class_features, self.clip.logit_scale)
 
     def train(self) -> None:
         raise ValueError(f"{self.cfg.TRAINER.NAME} has nothing to train: run it with --eval-only")
@@ -52,5 +49,5 @@ class ZeroshotCLIP2(ZeroshotCLIP):
     """The normalised mean over seven ImageNet templates and, but for ImageNet, the data set's own."""
 
     def templates(self) -> list[str]:
-        own = template_for(self.cfg.DATASET.NAME)
+        own = self.template
         return list(dict.fromkeys([*IMAGENET_TEMPLATES, *([] if self.cfg.DATASET.NAME == "ImageNet" else [own])]))

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainers.cocoop import ConditionalPromptLearner
+from trainers.learners.cocoop import meta_net
 from trainers.prompting.clip import FrozenCLIP, normalise
 from trainers.prompting.prompts import ClassTokens, PromptLearner
 
@@ -53,7 +53,8 @@ def test_coop_agrees_in_logits_loss_and_gradient(case: str, golden_clip: FrozenC
 
 
 def test_cocoop_agrees_in_logits_loss_and_gradient(golden_clip: FrozenCLIP, images: Tensor):
-    learner = ConditionalPromptLearner(golden_clip, 4)
+    learner = PromptLearner(golden_clip, 4)
+    learner.meta_net = meta_net(golden_clip, 0)
     learner.ctx.data = wave(learner.ctx.shape, 700, 0.02)
     for k, name in enumerate(GOLDEN["cocoop_parameter_order"]):
         parameter = learner.meta_net.get_parameter(name)

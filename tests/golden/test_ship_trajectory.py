@@ -13,7 +13,7 @@ from yacs.config import CfgNode as CN
 from trainers.prompting.clip import FrozenCLIP, normalise
 from trainers.prompting.prompts import ClassTokens, PromptLearner
 from trainers.ship.config import extend_cfg
-from trainers.ship.vae import VAE
+from trainers.ship.generators.vae import VAE
 
 from .formula import fill, wave
 
@@ -53,7 +53,7 @@ def trained(golden_clip: FrozenCLIP, features: Tensor) -> VAE:
             bias = vae.generator(mean + (log_var / 2).exp() * noise)
             close(bias.norm(dim=1).mean(), wanted["bias_norm"])
             close(vae.elbo_terms(features, LABELS, noise)[2][0, :8], wanted["recon_first8"])
-        reconstruction, kl = vae.step(optimizer, features, LABELS, noise)
+        _, reconstruction, kl = vae.step(optimizer, features, LABELS, noise)
         close(reconstruction, wanted["rec"])
         close(kl, wanted["kld"])
     return vae

@@ -149,7 +149,12 @@ def test_installing_adds_files_and_one_line_and_undo_takes_them_out(coop: Path):
         *("import trainers.coop", "import trainers.cocoop", "import trainers.ship")
     ]
     added = set(tree(coop)) - set(before)
-    assert {"trainers/ship/vae.py", "trainers/prompting/text_tower.py", "scripts/ship/base2new.sh"} <= added
+    assert {
+        "trainers/ship/generators/vae.py",
+        "trainers/learners/coop.py",
+        "trainers/prompting/text_tower.py",
+        "scripts/ship/base2new.sh",
+    } <= added
     assert not any("__pycache__" in name for name in added)
     assert install(coop, "--undo").returncode == 0
     assert tree(coop) == before
@@ -173,10 +178,10 @@ def test_installing_twice_is_refused(coop: Path):
 def test_a_changed_file_is_kept_unless_forced(coop: Path):
     before = tree(coop)
     install(coop)
-    (coop / "trainers" / "ship" / "vae.py").write_text("mine")
+    (coop / "trainers" / "ship" / "trainer.py").write_text("mine")
     done = install(coop, "--undo")
-    assert done.returncode == 2 and "changed since SHIP was installed: trainers/ship/vae.py" in done.stderr
-    assert (coop / "trainers" / "ship" / "vae.py").read_text() == "mine"
+    assert done.returncode == 2 and "changed since SHIP was installed: trainers/ship/trainer.py" in done.stderr
+    assert (coop / "trainers" / "ship" / "trainer.py").read_text() == "mine"
     assert install(coop, "--undo", "--force").returncode == 0
     assert tree(coop) == before
 

@@ -52,13 +52,15 @@ def load(file: Path, module: nn.Module) -> int:
     """
     checkpoint = load_checkpoint(str(file))
     state = {k: v for k, v in checkpoint["state_dict"].items() if k.split(".")[-1] not in TOKEN_BUFFERS}
+    if hasattr(module, "make_room"):
+        module.make_room(state)
     own = module.state_dict()
     for name in [*own, *state]:
         if name not in state:
             raise ValueError(f"{file} does not fit this model: it has no {name}; was it another method's?")
         if name not in own:
             raise ValueError(f"{file} does not fit this model: its {name} has no place here; was it another method's?")
-        if state[name].shape != own[name].shape:
+        if not name.endswith("_extra_state") and state[name].shape != own[name].shape:
             raise ValueError(
                 f"{file} does not fit this model: {name} is {tuple(state[name].shape)} there and "
                 f"{tuple(own[name].shape)} here; use the backbone, classes and context length it was trained with"

@@ -10,10 +10,16 @@ def extend_cfg(cfg: CN) -> None:
 
     Safe to call on a tree that has them already: the call only restores the defaults.
     """
-    cfg.DATASET.SUBSAMPLE_CLASSES = "all"  # all, base (first half of the sorted labels) or new (the rest)
+    # all, base (first half of the sorted labels), new (the rest); gzsl: trained on base, tested on all; dev: base
+    # classes alone, their first half playing base, the rest new, tested on images that are not for testing.
+    cfg.DATASET.SUBSAMPLE_CLASSES = "all"
 
     # An image that cannot be read: stop the run, or skip it (leave it out of every split, named in the log).
     cfg.DATASET.ON_BAD_IMAGE = "stop"
+
+    # Taken off base classes' logits where base and new classes stand together (calibrated stacking); reported beside
+    # the plain figures. A run on "dev" tells the best one.
+    cfg.TEST.BASE_PENALTY = 0.0
 
     # A CLIP weight file (OpenAI's JIT archive or a state dict); empty: MODEL.BACKBONE.NAME is looked up.
     cfg.MODEL.BACKBONE.PATH = ""

@@ -96,6 +96,18 @@ class PromptLearner(nn.Module):
         rng: torch.Generator | None = None,
     ):
         super().__init__()
+        self.start(clip, n_ctx, words, n_classes, position, rng)
+
+    def start(
+        self,
+        clip: FrozenCLIP,
+        n_ctx: int,
+        words: str = "",
+        n_classes: int = 0,
+        position: str = "end",
+        rng: torch.Generator | None = None,
+    ) -> None:
+        """Set the context to its initial values."""
         if position not in POSITIONS:
             raise ValueError(f"CLASS_TOKEN_POSITION is {position!r}: choose one of {', '.join(POSITIONS)}")
         if words:

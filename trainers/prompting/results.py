@@ -32,7 +32,7 @@ INDIFFERENT = {
 }
 
 
-def figures(predictions: Tensor, labels: Tensor, n_base: int = 0, among_own: Tensor | None = None) -> dict[str, Any]:
+def figures(logits: Tensor, labels: Tensor, n_base: int = 0) -> dict[str, Any]:
     """Accuracy in percent, over images and as the mean over classes.
 
     In a joint label space also that of base and new images, and their harmonic mean: among all classes (base_, new_,
@@ -40,23 +40,44 @@ def figures(predictions: Tensor, labels: Tensor, n_base: int = 0, among_own: Ten
     gives S, U and H of generalized zero-shot learning (base_, new_ and h of mean_class_accuracy).
 
     Args:
-        predictions, labels: class indices, (N,).
+        logits: (N, C).
+        labels: class indices, (N,).
         n_base: how many classes, the first ones, are base classes; 0: the label space is not a joint one.
-        among_own: predictions of each image among its own half of the classes, (N,).
     """
-    out = _accuracy("", predictions, labels)
-    if not n_base:
-        return out
-    base = labels < n_base
-    for prefix, predicted in (("", predictions), ("own_", among_own)):
-        if predicted is None:
-            continue
-        for name, half in (("base_", base), ("new_", ~base)):
-            out |= _accuracy(prefix + name, predicted[half], labels[half])
-        for kind, h in (("accuracy", "h"), ("mean_class_accuracy", "mean_class_h")):
-            if base.any() and not base.all():
-                out[prefix + h] = harmonic_mean(out[f"{prefix}base_{kind}"], out[f"{prefix}new_{kind}"])
+    out = _accuracy("", logits.argmax(dim=1), labels)
+    if n_base:
+        out |= _halves("", logits.argmax(dim=1), labels, n_base)
+        out |= _halves("own_", predict_among_own(logits, labels, n_base), labels, n_base)
     return out
+
+
+def calibrated(logits: Tensor, labels: Tensor, n_base: int, penalty: float) -> dict[str, Any]:
+    """Base, new and H among all classes (calibrated_) with `penalty` taken off the base classes' logits.
+
+    Calibrated stacking, Chao et al., ECCV 2016, eq. 3. Arguments as of `figures`.
+    """
+    return _halves("calibrated_", penalised(logits, n_base, penalty).argmax(dim=1), labels, n_base)
+
+
+def penalised(logits: Tensor, n_base: int, penalty: float) -> Tensor:
+    """Logits with `penalty` taken off the base classes', (N, C)."""
+    return logits - penalty * (torch.arange(logits.shape[1]) < n_base)
+
+
+def best_penalty(logits: Tensor, labels: Tensor, n_base: int) -> float:
+    """The base classes' penalty with the highest H of mean class accuracies, on validation images.
+
+    Predictions change only where the penalty passes an image's gap between its best base and its best new class, so
+    the middles between neighbouring gaps are all there is to try. Of equal ones the smallest in size is taken.
+    """
+    gaps = (logits[:, :n_base].amax(dim=1) - logits[:, n_base:].amax(dim=1)).double().unique()  # sorted
+    middles = (gaps[1:] + gaps[:-1]) / 2
+    candidates = torch.cat([torch.zeros(1, dtype=gaps.dtype), middles, gaps[:1] - 1, gaps[-1:] + 1])
+    scores = []
+    for penalty in candidates.tolist():
+        halves = _halves("", penalised(logits, n_base, penalty).argmax(dim=1), labels, n_base)
+        scores.append((halves.get("mean_class_h", 0.0), -abs(penalty), penalty))
+    return max(scores)[2]
 
 
 def predict_among_own(logits: Tensor, labels: Tensor, n_base: int) -> Tensor:
@@ -78,6 +99,9 @@ def summary(measured: dict[str, Any], mean_over_classes: bool = False) -> str:
     rows = [("own_", plain, "each among its own classes"), ("", plain, "among all classes")]
     if mean_over_classes:
         rows.append(("", per_class, "among all classes, mean over classes"))
+        rows.append(("calibrated_", per_class, "the same, base classes' logits reduced by TEST.BASE_PENALTY"))
+    else:
+        rows.append(("calibrated_", plain, "among all classes, base classes' logits reduced by TEST.BASE_PENALTY"))
     lines = []
     for prefix, columns, meaning in rows:
         cells = [f"{name} {measured[prefix + key]:.1f}%" for name, key in columns.items() if prefix + key in measured]
@@ -141,6 +165,19 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     out: dict[str, Any] = {}
     for key, value in tree.items():
         out |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return out
+
+
+def _halves(prefix: str, predictions: Tensor, labels: Tensor, n_base: int) -> dict[str, Any]:
+    """Accuracy of base and of new images, and their harmonic means."""
+    base = labels < n_base
+    out = {
+        **_accuracy(f"{prefix}base_", predictions[base], labels[base]),
+        **_accuracy(f"{prefix}new_", predictions[~base], labels[~base]),
+    }
+    if base.any() and not base.all():
+        for kind, h in (("accuracy", "h"), ("mean_class_accuracy", "mean_class_h")):
+            out[prefix + h] = harmonic_mean(out[f"{prefix}base_{kind}"], out[f"{prefix}new_{kind}"])
     return out
 
 

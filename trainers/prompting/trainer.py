@@ -1,7 +1,6 @@
 """Dassl's life cycle over cached features: the base of every trainer here.
 
-A subclass says what is learned (`build_learner`), what a training step's loss is (`loss`) and how features
-become logits (`classifier`). Images are encoded once into feature banks; the rest is Dassl's `TrainerX`:
+A trainer tunes a learner (see learner.py). Images are encoded once into feature banks; the rest is Dassl's `TrainerX`:
 config, checkpoints, resume, TensorBoard and the final test.
 """
 
@@ -9,11 +8,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from dassl.data.datasets import build_dataset
 from dassl.data.transforms import build_transform
 from dassl.engine import TrainerX
@@ -28,31 +26,37 @@ from . import checkpoints, results
 from .clip import load_clip
 from .features import FeatureBank, FeatureLoader, Views, fresh, load_bank
 from .images import readable
+from .learner import Classifier, Learner
 from .precision import NAMES, update
 from .rng import run_seed, stream
-
-Classifier = Callable[[Tensor], Tensor]  # features (B, d) -> logits (B, C)
+from .templates import template_for
 
 
 class PromptTrainer(TrainerX):
-    """Base class; a subclass sets `node` and overrides `build_learner`, `loss` and `classifier`."""
+    """Base class: tunes a learner on real features (see `trainer_of`)."""
 
     node = ""  # the trainer's config node under TRAINER
+    Learner: type[Learner]
     drop_last = True  # Dassl's rule for training batches
+    needs_training_images = True
 
-    # -- what a subclass defines ------------------------------------------------------------------------
+    # -- what a subclass may define ---------------------------------------------------------------------
 
     def build_learner(self) -> nn.Module:
-        """The module to learn, with `ctx` and whatever else is trained; saved as `prompt_learner`."""
-        raise NotImplementedError
+        """The module to learn; saved as `prompt_learner`."""
+        return self.Learner(self.clip, self.trained_names(), self.options, self.seed, self.template)
 
     def loss(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """One step's scalars for the log; "loss" is the one that is minimised."""
-        raise NotImplementedError
+        return self.model.loss(features, labels)
 
     def classifier(self) -> Classifier:
         """A function from image features to logits over the data set's classes; class features made once."""
-        raise NotImplementedError
+        return self.model.classifier(self.dataset.classnames)
+
+    def preparation_bank(self) -> FeatureBank:
+        """All training features, for what a learner takes from them before the first epoch."""
+        return self.training_bank(0)
 
     # -- building ---------------------------------------------------------------------------------------
 
@@ -89,6 +93,11 @@ class PromptTrainer(TrainerX):
             counts = [[f"# {part}", f"{len(items):,}"] for part, items in self.items.items()]
             print(tabulate([["Dataset", self.cfg.DATASET.NAME], ["# classes", f"{self.num_classes:,}"], *counts]))
 
+    @property
+    def template(self) -> str:
+        """The data set's hand-written prompt."""
+        return template_for(self.cfg.DATASET.NAME)
+
     def trained_names(self) -> list[str]:
         """Names of the classes that have training images, the first ones; others may have a name alone."""
         return self.dataset.classnames[: max(item.label for item in self.items["train"]) + 1]
@@ -106,7 +115,8 @@ class PromptTrainer(TrainerX):
         self.model = self.build_learner()
         self.optim = self.sched = None
         if not any(True for _ in self.model.parameters()):
-            return  # nothing to learn, so nothing to register
+            self.max_epoch = 0  # nothing to learn, so nothing to register
+            return
         if cfg.MODEL.INIT_WEIGHTS:
             load_pretrained_weights(self.model, cfg.MODEL.INIT_WEIGHTS)
         self.model.to(self.device)
@@ -153,7 +163,7 @@ class PromptTrainer(TrainerX):
     # -- training ---------------------------------------------------------------------------------------
 
     def before_train(self) -> None:
-        if getattr(self.dataset, "test_only", False):
+        if getattr(self.dataset, "test_only", False) and self.needs_training_images:
             raise ValueError(
                 f"{self.cfg.DATASET.NAME} has no training images of the {self.cfg.DATASET.SUBSAMPLE_CLASSES} classes: "
                 "use --eval-only with --model-dir of a trained run"
@@ -162,6 +172,18 @@ class PromptTrainer(TrainerX):
         if self.cfg.TEST.FINAL_MODEL == "best_val" and val & test:
             print("Warning: the validation images are the test images, so best_val selects on the test set")
         super().before_train()
+        self.prepare_learner()
+
+    def prepare_learner(self) -> None:
+        """Give the learner all training features at once; where that is all its training, keep it as epoch 1."""
+        if not isinstance(self.model, Learner):
+            return
+        self.model.check_classes(self.dataset.classnames)
+        if self.start_epoch == 0 and type(self.model).prepare is not Learner.prepare:
+            self.model.prepare(self.preparation_bank())
+        if not self.max_epoch:
+            state = {"state_dict": self.model.state_dict()}
+            checkpoints.save(os.path.join(self.output_dir, "prompt_learner"), state, 1)
 
     def before_epoch(self) -> None:
         self.rng = stream(self.seed, "train", self.epoch)
@@ -238,27 +260,35 @@ class PromptTrainer(TrainerX):
             results.write(self, {})
             return 0.0
         print(f"Evaluate on the *{split}* set")
-        bank, classify, n_base = self.test_bank(split), self.classifier(), self.base_classes()
-        predictions, among_own = [], []
+        bank, classify = self.test_bank(split), self.classifier()
+        rows = []
         batches = torch.arange(len(bank)).split(self.cfg.DATALOADER.TEST.BATCH_SIZE)
-        for rows in tqdm(batches, desc="Testing", unit="batch", leave=False, delay=2, disable=None):
-            labels = bank.labels[rows.to(self.device)]
-            logits = classify(bank.features[0, rows.to(self.device)]).float()
-            self.evaluator.process(logits, labels)
-            predictions.append(logits.argmax(dim=1).cpu())
-            among_own.append(results.predict_among_own(logits, labels, n_base).cpu())
+        for batch in tqdm(batches, desc="Testing", unit="batch", leave=False, delay=2, disable=None):
+            place = batch.to(self.device)
+            logits = classify(bank.features[0, place]).float()
+            self.evaluator.process(logits, bank.labels[place])
+            rows.append(logits.cpu())
         scores = self.evaluator.evaluate()
         for name, value in scores.items():
             self.write_scalar(f"{split}/{name}", value, self.epoch)
         if split == "test":
-            figures = results.figures(torch.cat(predictions), bank.labels.cpu(), n_base, torch.cat(among_own))
+            n_base, cfg = self.base_classes(), self.cfg
+            figures = results.figures(torch.cat(rows), bank.labels.cpu(), n_base)
+            if n_base and cfg.TEST.BASE_PENALTY:
+                figures |= results.calibrated(torch.cat(rows), bank.labels.cpu(), n_base, cfg.TEST.BASE_PENALTY)
+            if n_base and cfg.DATASET.SUBSAMPLE_CLASSES == "dev":
+                figures["best_penalty"] = results.best_penalty(torch.cat(rows), bank.labels.cpu(), n_base)
             print(results.summary(figures, getattr(self.dataset, "mean_over_classes", False)), end="")
-            results.write(self, {**figures, "macro_f1": scores["macro_f1"]})
+            results.write(self, {**figures, "macro_f1": scores["macro_f1"], **self.further_figures(bank)})
         return next(iter(scores.values()))
+
+    def further_figures(self, bank: FeatureBank) -> dict[str, Any]:
+        """What else a trainer measures on the test images."""
+        return {}
 
     def base_classes(self) -> int:
         """Of the joint label space, how many classes are base classes; 0 where base or new stand alone."""
-        if self.cfg.DATASET.SUBSAMPLE_CLASSES != "all" or self.num_classes < 2:
+        if self.cfg.DATASET.SUBSAMPLE_CLASSES in ("base", "new") or self.num_classes < 2:
             return 0
         return getattr(self.dataset, "n_base", 0) or results.base_count(self.num_classes)
 
@@ -300,7 +330,7 @@ class PromptTrainer(TrainerX):
         print(f'Loading weights to prompt_learner from "{file}" (epoch = {epoch})')
 
 
-def cross_entropy_and_accuracy(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
-    """Scalars of a classification step: loss, and accuracy in percent."""
-    hits = (logits.detach().argmax(dim=1) == labels).float().mean() * 100
-    return {"loss": F.cross_entropy(logits.float(), labels), "acc": hits}
+def trainer_of(learner: type[Learner]) -> type[PromptTrainer]:
+    """The Dassl trainer, of the learner's own name, that tunes it on real features alone."""
+    facts = {"Learner": learner, "node": learner.node, "__doc__": learner.__doc__, "__module__": learner.__module__}
+    return type(learner.__name__, (PromptTrainer,), facts)

@@ -6,12 +6,15 @@ merge SHIP's YAML files after this one import.
 
 from dassl.config import cfg_default
 
+from trainers.learners import LEARNERS
 from trainers.prompting.config import extend_cfg as _extend_shared
 
 from .config import extend_cfg
 from .trainer import SHIP
 
 _extend_shared(cfg_default)
+for _name in LEARNERS.registered_names():
+    LEARNERS.get(_name).extend_cfg(cfg_default)
 extend_cfg(cfg_default)
 
 __all__ = ["SHIP", "extend_cfg"]

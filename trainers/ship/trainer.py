@@ -11,56 +11,74 @@ import time
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import torch
 from dassl.data.datasets import build_dataset
 from dassl.engine import TRAINER_REGISTRY
 from dassl.optim import build_lr_scheduler
-from dassl.utils import Registry
 from torch import Tensor, nn
 from yacs.config import CfgNode as CN
 
-from trainers.prompting import checkpoints
-from trainers.prompting.clip import normalise
-from trainers.prompting.features import FeatureBank
-from trainers.prompting.prompts import ClassTokens, PromptLearner
+from trainers.learners import LEARNERS
+from trainers.prompting import checkpoints, results
+from trainers.prompting.features import FeatureBank, FeatureLoader
 from trainers.prompting.rng import stream
-from trainers.prompting.trainer import Classifier, PromptTrainer, cross_entropy_and_accuracy
+from trainers.prompting.trainer import PromptTrainer
 
-from .synthesis import add_synthetic
-from .vae import VAE
-
-GENERATORS = Registry("GENERATOR")  # TRAINER.SHIP.GENERATOR.NAME
-GENERATORS.register(VAE)
+from .generators import GENERATORS
+from .quality import measure
+from .synthesis import add_synthetic, agreement, objective, synthetic_bank
 
 COLLAPSED_KL = 0.1  # nats; below it every latent gives nearly the same feature
 
 
 @TRAINER_REGISTRY.register()
 class SHIP(PromptTrainer):
-    """Generator pre-stage, then CoOp over base and new classes on real and synthetic features."""
+    """Generator pre-stage, then a learner over base and new classes on real and synthetic features."""
 
     node = "SHIP"
 
     def check_cfg(self, cfg: CN) -> None:
         super().check_cfg(cfg)
-        generator = cfg.TRAINER.SHIP.GENERATOR
-        if generator.NAME not in GENERATORS.registered_names():
-            raise ValueError(
-                f"TRAINER.SHIP.GENERATOR.NAME is {generator.NAME!r}: choose one of "
-                f"{', '.join(GENERATORS.registered_names())}"
-            )
-        if generator.EPOCHS < 1:
-            raise ValueError(f"TRAINER.SHIP.GENERATOR.EPOCHS is {generator.EPOCHS}: give at least 1")
-        self.drop_last = cfg.TRAINER.SHIP.DROP_LAST
+        options = cfg.TRAINER.SHIP
+        for key, value, known in (
+            ("GENERATOR.NAME", options.GENERATOR.NAME, GENERATORS.registered_names()),
+            ("LEARNER", options.LEARNER, LEARNERS.registered_names()),
+            ("SYNTHETIC_CLASSES", options.SYNTHETIC_CLASSES, ["new", "all"]),
+        ):
+            if value not in known:
+                raise ValueError(f"TRAINER.SHIP.{key} is {value!r}: choose one of {', '.join(sorted(known))}")
+        if options.GENERATOR.EPOCHS < 1:
+            raise ValueError(f"TRAINER.SHIP.GENERATOR.EPOCHS is {options.GENERATOR.EPOCHS}: give at least 1")
+        if options.JOINT_WEIGHT <= 0 and options.OWN_WEIGHT <= 0:
+            raise ValueError("TRAINER.SHIP.JOINT_WEIGHT and OWN_WEIGHT are both 0, so there is no loss: raise one")
+        self.drop_last = options.DROP_LAST
+        self.needs_training_images = options.REAL
 
     # -- building ---------------------------------------------------------------------------------------
 
+    def build_data_loader(self) -> None:
+        super().build_data_loader()
+        if not self.options.REAL:
+            shots = self.cfg.DATASET.NUM_SHOTS if self.cfg.DATASET.NUM_SHOTS > 0 else 16
+            self.synthetic_shots = shots
+            self.train_loader_x = FeatureLoader(
+                shots * self.num_classes, self.cfg.DATALOADER.TRAIN_X.BATCH_SIZE, self.drop_last
+            )
+
     def build_learner(self) -> nn.Module:
-        options, names = self.options, self.dataset.classnames
-        learner = PromptLearner(self.clip, options.N_CTX, options.CTX_INIT, rng=stream(self.seed, "context"))
-        self.classes = ClassTokens.of(self.clip, names, learner.n_ctx)
-        return learner
+        options = self.options
+        self.base_names = self.trained_names() if options.REAL else []
+        self.new_names = self.new_classnames() if options.REAL else list(self.dataset.classnames)
+        self.n_base, self.n_new = len(self.base_names), len(self.new_names)
+        self.names = [*self.base_names, *self.new_names]  # labels of both stages index them
+        learner = LEARNERS.get(options.LEARNER)
+        own = self.cfg.TRAINER[learner.node].clone()
+        if "N_CTX" in own:
+            own.defrost()
+            own.N_CTX, own.CTX_INIT = options.N_CTX, options.CTX_INIT
+        return learner(self.clip, self.names, own, self.seed, self.template)
 
     def build_scheduler(self) -> torch.optim.lr_scheduler.LRScheduler:
         if not self.options.STEP_SCHEDULE:
@@ -72,25 +90,28 @@ class SHIP(PromptTrainer):
 
     def new_classnames(self) -> list[str]:
         """Names of the classes without images: from a file, those that the data set has no image of, or the half
-        that it keeps for testing."""
-        file, dataset = self.options.NEW_CLASSNAMES, self.dataset
-        trained = self.trained_names()
-        if file:
-            names = read_classnames(file)
-            twice = sorted(set(names) & set(trained))
-            if twice:
-                raise ValueError(f"{file} names {twice[0]!r}, which has images already: take it out")
-        elif len(trained) < len(dataset.classnames):
-            names = dataset.classnames[len(trained) :]
-        elif self.cfg.DATASET.SUBSAMPLE_CLASSES == "base":
-            names = getattr(dataset, "new_classnames", None) or self._classnames_of_the_new_half()
-        else:
+        that it keeps for testing. None in a run that only evaluates."""
+        dataset, trained = self.dataset, self.trained_names()
+        if self.options.NEW_CLASSNAMES:
+            return read_classnames(self.options.NEW_CLASSNAMES)
+        if len(trained) < len(dataset.classnames):
+            return dataset.classnames[len(trained) :]
+        if self.cfg.DATASET.SUBSAMPLE_CLASSES == "base":
+            return getattr(dataset, "new_classnames", None) or self._classnames_of_the_new_half()
+        return []
+
+    def check_new_classnames(self) -> None:
+        if self.options.GENERATOR.ONLY:
+            return
+        twice = sorted(set(self.new_names) & set(self.base_names))
+        if twice:
+            raise ValueError(f"{self.options.NEW_CLASSNAMES} names {twice[0]!r}, which has images already: take it out")
+        if not self.new_names:
             raise ValueError(
                 f"SHIP needs names of new classes, and DATASET.SUBSAMPLE_CLASSES {self.cfg.DATASET.SUBSAMPLE_CLASSES} "
                 "leaves none over: train on base, name a file of class names in TRAINER.SHIP.NEW_CLASSNAMES, or (with "
                 "images of your own) write them into classnames.txt"
             )
-        return names
 
     def _classnames_of_the_new_half(self) -> list[str]:
         """For data sets that don't tell, CoOp's own."""
@@ -104,14 +125,29 @@ class SHIP(PromptTrainer):
     # -- stage 1 ----------------------------------------------------------------------------------------
 
     def before_train(self) -> None:
-        base, new = self.trained_names(), self.new_classnames()
-        self.n_base, self.n_new = len(base), len(new)
-        self.all_classes = ClassTokens.of(self.clip, [*base, *new], self.model.n_ctx)
+        self.check_new_classnames()
         print(f"SHIP: {self.n_base} base classes with images, {self.n_new} new classes by name")
         super().before_train()
+
+    def prepare_learner(self) -> None:
+        """Stage 1 comes first: what a learner is prepared with may be synthetic."""
         options = self.options.GENERATOR
-        self.generator = GENERATORS.get(options.NAME)(self.clip, [*base, *new], options, self.seed)
-        self.fit_generator()
+        self.generator = self.build_generator(self.names)
+        if options.FROM:
+            file = checkpoints.find(os.path.join(options.FROM, "generator"))
+            epoch = checkpoints.load(file, self.generator)
+            print(f'Took the generator from "{file}" (epoch = {epoch})')
+        else:
+            self.fit_generator()
+        self.generator.eval().requires_grad_(False)
+        if options.ONLY:
+            self.max_epoch = 0
+        else:
+            super().prepare_learner()
+
+    def build_generator(self, names: list[str]) -> nn.Module:
+        options = self.options.GENERATOR
+        return GENERATORS.get(options.NAME)(self.clip, names, options, self.seed)
 
     def fit_generator(self) -> None:
         """Train the generator, or go on from its last checkpoint in OUTPUT_DIR/generator."""
@@ -143,19 +179,58 @@ class SHIP(PromptTrainer):
                 )
 
         self.generator.fit(super().training_bank, optimizer, start, on_epoch)
-        self.generator.eval().requires_grad_(False)
-
-    def training_bank(self, epoch: int) -> FeatureBank:
-        """Stage 2's features; where every epoch has fresh views, they are not those of stage 1."""
-        return super().training_bank(self.options.GENERATOR.EPOCHS + epoch)
 
     # -- stage 2 ----------------------------------------------------------------------------------------
 
+    def training_bank(self, epoch: int) -> FeatureBank:
+        """Stage 2's features; where every epoch has fresh views, they are not those of stage 1. Without real ones,
+        synthetic features of all classes, made anew in each epoch."""
+        if self.options.REAL:
+            return super().training_bank(self.options.GENERATOR.EPOCHS + epoch)
+        labels = torch.arange(self.n_new).repeat_interleave(self.synthetic_shots)
+        return synthetic_bank(self.generator, labels, 1, stream(self.seed, "synthetic", epoch))
+
+    def preparation_bank(self) -> FeatureBank:
+        """Real features, then SYNTHETIC_SHOTS of each new class under as many views."""
+        real = super().preparation_bank()
+        if not self.options.REAL:
+            return real
+        shots = self.options.SYNTHETIC_SHOTS or max(1, round(len(real) / self.n_base))
+        labels = torch.arange(self.n_base, self.n_base + self.n_new).repeat_interleave(shots)
+        made = synthetic_bank(self.generator, labels, len(real.features), stream(self.seed, "preparation"))
+        features = torch.cat([real.features, made.features], dim=1)
+        return FeatureBank(features, torch.cat([real.labels, made.labels]))
+
     def loss(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        features, labels = add_synthetic(self.generator, features, labels, self.n_base, self.n_new, self.rng)
-        class_features = normalise(self.clip.text(self.model(self.all_classes))[0])  # (C, d)
-        logits = self.options.LOGIT_SCALE * features.to(class_features.dtype) @ class_features.T  # (2B, C)
-        return cross_entropy_and_accuracy(logits, labels)
+        options, n_real = self.options, len(features) if self.options.REAL else 0
+        if options.REAL:
+            features, labels = add_synthetic(
+                self.generator,
+                features,
+                labels,
+                self.n_base,
+                self.n_new,
+                self.rng,
+                options.SYNTHETIC_SHARE,
+                options.SYNTHETIC_CLASSES,
+            )
+        weights = torch.full(labels.shape, options.SYNTHETIC_WEIGHT, device=labels.device)
+        weights[:n_real] = 1.0
+        if options.FILTER:
+            weights *= agreement(features, labels, self.model.text_features(self.names), n_real)
+        classify = self.model.classifier(self.names, options.LOGIT_SCALE)
+        summary = objective(classify(features), labels, weights, self.n_base, options)
+        if options.ANCHOR_WEIGHT:
+            summary["loss"] = summary["loss"] + options.ANCHOR_WEIGHT * self.anchor(classify)
+        return summary
+
+    def anchor(self, classify: Any) -> Tensor:
+        """Mean of 1 - cosine similarity of the learner's class features and the hand-written prompts'."""
+        if not hasattr(classify, "class_features"):
+            raise ValueError(
+                f"TRAINER.SHIP.ANCHOR_WEIGHT needs class features, and {self.options.LEARNER} learns none: set it to 0"
+            )
+        return (1 - (classify.class_features * self.model.text_features(self.names)).sum(dim=1)).mean()
 
     def step_schedule(self) -> None:
         if self.options.STEP_SCHEDULE:
@@ -163,9 +238,36 @@ class SHIP(PromptTrainer):
         else:
             super().step_schedule()
 
-    def classifier(self) -> Classifier:
-        class_features = normalise(self.clip.text(self.model(self.classes))[0])  # (C, d)
-        return lambda x: self.clip.logit_scale * x.to(class_features.dtype) @ class_features.T
+    # -- testing ----------------------------------------------------------------------------------------
+
+    def load_model(self, directory: str, epoch: int | None = None) -> None:
+        super().load_model(directory, epoch)
+        folder = os.path.join(directory, "generator")
+        if self.options.MEASURE and directory and checkpoints.last_epoch(folder):
+            self.generator = self.build_generator(self.dataset.classnames)
+            checkpoints.load(checkpoints.find(folder), self.generator)
+
+    def test(self, split: str | None = None) -> float:
+        if not self.options.GENERATOR.ONLY:
+            return super().test(split)
+        results.write(self, self.further_figures(self.test_bank("test")) if self.items["test"] else {})
+        return 0.0
+
+    def further_figures(self, bank: FeatureBank) -> dict[str, Any]:
+        """How good synthetic features are, of base and of new classes where the data set has both."""
+        if not self.options.MEASURE or not hasattr(self, "generator"):
+            return {}
+        names, n_base = self.dataset.classnames, self.base_classes()
+        halves = {"base": bank.labels < n_base, "new": bank.labels >= n_base}
+        if not n_base:
+            halves = {self.cfg.DATASET.SUBSAMPLE_CLASSES: torch.ones_like(bank.labels, dtype=torch.bool)}
+        return {
+            "synthetic": {
+                half: measure(self.generator, bank.features[0, rows], bank.labels[rows], names, self.seed)
+                for half, rows in halves.items()
+                if rows.any()
+            }
+        }
 
 
 def read_classnames(file: str) -> list[str]:

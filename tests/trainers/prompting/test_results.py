@@ -12,9 +12,17 @@ from trainers.prompting.files import replacing, write_json
 
 def test_joint_figures_by_hand():
     labels = torch.tensor([0, 1, 2, 2, 3, 4])  # five classes: 0, 1, 2 are base
-    predictions = torch.tensor([0, 4, 2, 2, 3, 0])
-    among_own = torch.tensor([0, 1, 2, 2, 3, 3])
-    found = results.figures(predictions, labels, 3, among_own)
+    logits = torch.tensor(
+        [
+            [9.0, 0, 0, 1, 2],
+            [0, 5, 1, 2, 7],  # taken for class 4; among base classes rightly for 1
+            [0, 1, 5, 0, 4],
+            [0, 0, 8, 1, 1],
+            [0, 0, 1, 6, 3],
+            [8, 0, 0, 7, 1],  # taken for class 0; among new classes for 3
+        ]
+    )
+    found = results.figures(logits, labels, 3)
     assert found["accuracy"] == pytest.approx(100 * 4 / 6)
     assert (found["base_correct"], found["base_total"]) == (3, 4)
     assert (found["new_correct"], found["new_total"]) == (1, 2)
@@ -31,10 +39,30 @@ def test_joint_figures_by_hand():
 
 
 def test_a_half_without_test_images_has_no_figure():
-    found = results.figures(torch.tensor([0, 1]), torch.tensor([0, 1]), 2, torch.tensor([0, 1]))
+    found = results.figures(torch.tensor([[1.0, 0, 0], [0, 1, 0]]), torch.tensor([0, 1]), 2)
     assert found["base_accuracy"] == 100 and found["new_total"] == 0
     assert "new_accuracy" not in found and "h" not in found and "own_h" not in found
     assert results.summary(found) == "base 100.0% (each among its own classes)\nbase 100.0% (among all classes)\n"
+
+
+def test_a_penalty_on_base_classes_by_hand():
+    """Gaps between the best base and the best new logit: 3, 1 (base images), 2, -1 (new images)."""
+    logits = torch.tensor([[5.0, 0, 2, 0], [0, 4, 0, 3], [4, 0, 2, 0], [0, 1, 0, 2]])
+    labels = torch.tensor([0, 1, 2, 3])
+    assert results.figures(logits, labels, 2)["mean_class_h"] == pytest.approx(2 * 100 * 50 / 150)
+    found = results.calibrated(logits, labels, 2, 2.5)  # image 1 goes to the new classes, image 2 rightly so
+    assert (found["calibrated_base_accuracy"], found["calibrated_new_accuracy"]) == (50, 100)
+    assert found["calibrated_mean_class_h"] == pytest.approx(2 * 50 * 100 / 150)
+    assert results.calibrated(logits, labels, 2, 0.0)["calibrated_h"] == results.figures(logits, labels, 2)["h"]
+
+
+def test_the_best_penalty_is_between_the_gaps_and_the_smallest_of_equals():
+    logits = torch.tensor([[5.0, 0, 2, 0], [0, 4, 0, 0], [4, 0, 2, 0], [0, 1, 0, 2]])  # gaps 3, 4, 2, -1
+    labels = torch.tensor([0, 1, 2, 3])
+    assert results.best_penalty(logits, labels, 2) == pytest.approx(2.5)
+    assert results.figures(results.penalised(logits, 2, 2.5), labels, 2)["h"] == 100
+    separable = logits - torch.tensor([3.0, 3, 0, 0])  # right as it is
+    assert results.best_penalty(separable, labels, 2) == 0
 
 
 def test_predictions_among_own_classes():

@@ -7,8 +7,8 @@ from yacs.config import CfgNode as CN
 from trainers.prompting.clip import FrozenCLIP, normalise, tokenize
 from trainers.prompting.features import FeatureBank
 from trainers.ship.config import extend_cfg
+from trainers.ship.generators.vae import VAE
 from trainers.ship.synthesis import add_synthetic
-from trainers.ship.vae import VAE
 
 NAMES = ["cat", "dog", "sea or lake", "very long-tailed tit"]
 

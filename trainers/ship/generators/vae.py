@@ -1,0 +1,100 @@
+"""SHIP's generator: a variational auto-encoder whose decoder is CLIP's text tower.
+
+    x  --encoder-->  mu, log sigma^2  --+ noise-->  z  --generator-->  r
+    p(z) = [p_1 + r, ..., p_L + r]      x_hat = T([SOS, p(z), class name, ".", EOT])
+
+Wang et al., "Improving Zero-Shot Generalization for CLIP with Synthesized Prompts", ICCV 2023, section 3.2.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from trainers.prompting.features import FeatureBank
+from trainers.prompting.precision import update
+from trainers.ship.generator import GENERATORS, FeatureGenerator, PromptDecoder, initialise
+
+
+class Autoencoder(FeatureGenerator):
+    """Encoder and objective of a variational auto-encoder; a subclass adds the decoder.
+
+    Beyond the reference, off in its configuration: KL_ANNEAL and FREE_BITS keep the posterior from collapsing, and
+    LATENT "posterior" samples from the base images' own posteriors (the aggregated posterior) in place of N(0, I).
+    """
+
+    losses = ("loss", "reconstruction", "kl")
+
+    def build(self, rng: torch.Generator) -> None:
+        if self.cfg.LATENT not in ("prior", "posterior"):
+            raise ValueError(f"TRAINER.SHIP.GENERATOR.LATENT is {self.cfg.LATENT!r}: choose prior or posterior")
+        self.encoder = Encoder(self.clip.dim, self.cfg.ENCODER_HIDDEN)
+        initialise(self.encoder, rng)
+        if self.cfg.LATENT == "posterior":
+            self.register_buffer("posterior_mean", torch.zeros(0, self.clip.dim))  # (N, d)
+            self.register_buffer("posterior_std", torch.zeros(0, self.clip.dim))  # (N, d)
+        super().build(rng)
+
+    def elbo_terms(self, x: Tensor, labels: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Reconstruction and KL term, each summed over dimensions and averaged over the batch, and x_hat.
+
+        Args:
+            x: normalised image features, (B, d).
+            labels: classes of the images, (B,).
+            noise: draws from N(0, I), (B, d).
+        """
+        mean, log_var = self.encoder(x)
+        z = mean + (log_var / 2).exp() * noise
+        x_hat = self.decode(z, labels)
+        reconstruction = (x_hat - x).square().sum(dim=1).mean()
+        kl = 0.5 * (mean.square() + log_var.exp() - 1 - log_var).sum(dim=1).mean()  # nats
+        return reconstruction, kl, x_hat
+
+    def kl_weight(self, epoch: int) -> float:
+        """KL_WEIGHT, reached linearly over the first KL_ANNEAL epochs."""
+        annealed = min(1.0, (epoch + 1) / self.cfg.KL_ANNEAL) if self.cfg.KL_ANNEAL else 1.0
+        return self.cfg.KL_WEIGHT * annealed
+
+    def step(self, optimizer, x: Tensor, labels: Tensor, noise: Tensor, epoch: int = 0) -> Tensor:
+        """One update on the negative ELBO; returns (loss, reconstruction, KL) as they were before it, (3,)."""
+        with self.clip.precision.training_step():
+            reconstruction, kl, _ = self.elbo_terms(x, labels, noise)
+        loss = reconstruction + self.kl_weight(epoch) * kl.clamp(min=self.cfg.FREE_BITS)
+        update(loss, optimizer, self.scaler)
+        return torch.stack([loss.detach(), reconstruction.detach(), kl.detach()])
+
+    def train_batch(self, optimizer, x: Tensor, labels: Tensor, rng: torch.Generator, epoch: int) -> Tensor:
+        noise = torch.randn(x.shape, generator=rng).to(x.device)
+        return self.step(optimizer, x, labels, noise, epoch)
+
+    @torch.no_grad()
+    def finish(self, bank: FeatureBank) -> None:
+        if self.cfg.LATENT == "posterior":
+            mean, log_var = self.encoder(bank.features[0])
+            self.posterior_mean, self.posterior_std = mean, (log_var / 2).exp()
+
+    def latents(self, count: int, rng: torch.Generator) -> Tensor:
+        z = super().latents(count, rng)
+        if self.cfg.LATENT == "prior":
+            return z
+        rows = torch.randint(len(self.posterior_mean), (count,), generator=rng)
+        return self.posterior_mean.cpu()[rows] + self.posterior_std.cpu()[rows] * z
+
+
+@GENERATORS.register()
+class VAE(Autoencoder, PromptDecoder):
+    """The paper's: encoder, bias generator and global context vectors p_1 ... p_L in front of the text tower."""
+
+
+class Encoder(nn.Module):
+    """q(z | x): image feature to mean and log variance of the latent, each (B, d)."""
+
+    def __init__(self, dim: int, hidden: int):
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(dim, hidden), nn.ReLU())
+        self.mean = nn.Linear(hidden, dim)
+        self.log_var = nn.Linear(hidden, dim)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        h = self.net(x)
+        return self.mean(h), self.log_var(h)
