@@ -44,6 +44,7 @@ DEFAULT_CONFIGS = {
     "CoOp": "vit_b16_ctxv1",
     "CoCoOp": "vit_b16_c4_ep10_batch1_ctxv1",
     "SHIP": "vit_b16",
+    **{name: "vit_b16" for name in LEARNERS.registered_names() if name not in ("CoOp", "CoCoOp")},
 }
 
 
@@ -72,9 +73,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--source-domains", nargs="+", default=(), help="source domains (domain adaptation)")
     add("--target-domains", nargs="+", default=(), help="target domains (domain adaptation)")
     add("--transforms", nargs="+", default=(), help="training transforms (INPUT.TRANSFORMS)")
-    add("--config-file", default="", help="YAML file of the trainer; default: its ViT-B/16 file")
+    add(
+        "--config-file",
+        action="append",
+        default=[],
+        help="YAML file of the trainer; default: its ViT-B/16 file; if given again, later files win",
+    )
     add("--dataset-config-file", default="", help="YAML file of the data set; default: the embedded MiniWorld")
-    add("--trainer", default="", help="ZeroshotCLIP, CoOp, CoCoOp or SHIP (TRAINER.NAME)")
+    add("--trainer", default="", help=f"{', '.join(DEFAULT_CONFIGS)} (TRAINER.NAME)")
     add("--backbone", default="", help="CLIP's name (MODEL.BACKBONE.NAME)")
     add("--head", default="", help="MODEL.HEAD.NAME")
     add("--eval-only", action="store_true", help="only evaluate")
@@ -100,7 +106,8 @@ def setup_cfg(args: argparse.Namespace) -> CN:
         merge_file(cfg, args.dataset_config_file)
     elif "DATASET.NAME" not in args.opts:
         use_embedded_dataset(cfg)
-    merge_file(cfg, args.config_file or default_config_file(cfg, args))
+    for file in args.config_file or [default_config_file(cfg, args)]:
+        merge_file(cfg, file)
     reset_cfg(cfg, args)
     merge_options(cfg, args.opts)
     if not cfg.TRAINER.NAME:
@@ -120,7 +127,11 @@ def default_config_file(cfg: CN, args: argparse.Namespace) -> str:
     options = dict(zip(args.opts[::2], args.opts[1::2], strict=False))
     dataset = options.get("DATASET.NAME", cfg.DATASET.NAME)
     folder = CONFIGS / "trainers" / args.trainer.replace("ZeroshotCLIP2", "ZeroshotCLIP")
-    name = "miniclip" if dataset == "MiniWorld" else DEFAULT_CONFIGS.get(args.trainer, "")
+    name = (
+        "miniclip"
+        if dataset in ("MiniWorld", "MiniSource", "MiniSourceShifted")
+        else DEFAULT_CONFIGS.get(args.trainer, "")
+    )
     if not name or not folder.is_dir():
         known = ", ".join(DEFAULT_CONFIGS)
         raise ValueError(

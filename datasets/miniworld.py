@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from dassl.data.datasets import DATASET_REGISTRY
 
-from embedded.miniclip.world import dataset_files, render_dataset
+from embedded.miniclip.world import SHIFTED, SOURCE, dataset_files, downstream_classes, render_dataset, source_classes
 
 from .base import FewShotDataset
 from .splits import Split, datum
@@ -10,22 +10,48 @@ from .splits import Split, datum
 SEED = 0  # of the world, not of a run: every run sees the same images
 
 
-@DATASET_REGISTRY.register()
-class MiniWorld(FewShotDataset):
-    """The embedded default: 40 rendered classes, drawn into the data folder on first use."""
+class _Rendered(FewShotDataset):
+    """Drawn into the data folder on first use."""
 
-    dataset_dir = "miniworld"
     image_dir = "images"
+    classes = staticmethod(downstream_classes)
+    style = SHIFTED
 
     def prepare(self) -> None:
         if not self.images.is_dir():
-            print(f"Rendering MiniWorld's images into {self.images}")
-            render_dataset(self.folder, SEED)
+            print(f"Rendering {type(self).__name__}'s images into {self.images}")
+            render_dataset(self.folder, SEED, self.style, self.classes())
 
     def read_split(self) -> Split:
         return Split(
             **{
-                part: [datum(self.images / path, label, name) for path, name, label in dataset_files(part)]
+                part: [
+                    datum(self.images / path, label, name) for path, name, label in dataset_files(part, self.classes())
+                ]
                 for part in ("train", "val", "test")
             }
         )
+
+
+@DATASET_REGISTRY.register()
+class MiniWorld(_Rendered):
+    """The embedded default: 40 classes that MiniCLIP has never seen."""
+
+    dataset_dir = "miniworld"
+
+
+@DATASET_REGISTRY.register()
+class MiniSource(_Rendered):
+    """The second world: 40 other classes in another style, the source of transfer experiments."""
+
+    dataset_dir = "minisource"
+    classes = staticmethod(source_classes)
+    style = SOURCE
+
+
+@DATASET_REGISTRY.register()
+class MiniSourceShifted(_Rendered):
+    """The second world's classes in MiniWorld's style, to test on: what ImageNet's variants are to ImageNet."""
+
+    dataset_dir = "minisource_shifted"
+    classes = staticmethod(source_classes)

@@ -1,9 +1,10 @@
 """A world that can be rendered: classes "{colour} {texture} {shape}" on 64 x 64 images.
 
 10 colours x 6 textures x 12 shapes make 720 classes. Forty of them, balanced over the attributes, are the
-downstream data set and never shown in MiniCLIP's pre-training; each of their words is. A `Style` says how
-images look: `CLEAN` for pre-training, `SHIFTED` downstream. The shifts of hue, saturation and tone are
-systematic, so tuning can learn them. An image is a function of (seed, class, number, style).
+downstream data set and never shown in MiniCLIP's pre-training; each of their words is. Forty others are a second
+world, the source of transfer experiments. A `Style` says how images look: `CLEAN` for pre-training, `SHIFTED`
+downstream, `SOURCE` in the second world. The shifts of hue, saturation and tone are systematic, so tuning can learn
+them. An image is a function of (seed, class, number, style).
 """
 
 from __future__ import annotations
@@ -88,6 +89,19 @@ SHIFTED = Style(
     gamma=1.2,
     period=1.35,
 )
+SOURCE = Style(
+    tilt=0.5,
+    gradient=0.4,
+    clutter=(2, 5),
+    clutter_rate=1.0,
+    bar_rate=0.15,
+    hue=0.2,
+    hue_jitter=0.1,
+    saturation=0.85,
+    warmth=-0.06,
+    gamma=0.85,
+    period=0.85,
+)
 
 
 def classnames() -> list[str]:
@@ -100,11 +114,20 @@ def downstream_classes() -> list[str]:
 
     Sorted names start with their colour, so the first and the second half (base and new) share no colour.
     """
+    return _four_a_colour(0, 0)
+
+
+def source_classes() -> list[str]:
+    """The second world's 40 names, sorted: none of them is a downstream class. Pre-training has shown them."""
+    return _four_a_colour(3, 7)
+
+
+def _four_a_colour(texture: int, shape: int) -> list[str]:
     names = []
     for i, colour in enumerate(COLOURS):
         for j in range(4):
             k = 4 * i + j
-            names.append(f"{colour} {TEXTURES[(k + i) % 6]} {SHAPES[(5 * k + i // 3) % 12]}")
+            names.append(f"{colour} {TEXTURES[(k + i + texture) % 6]} {SHAPES[(5 * k + i // 3 + shape) % 12]}")
     return sorted(names)
 
 
@@ -126,16 +149,16 @@ def image_rng(seed: int, name: str, number: int) -> Generator:
     return np.random.default_rng([seed, number, *name.encode()])
 
 
-def dataset_files(split: str) -> Iterator[tuple[str, str, int]]:
-    """(path below images/, class name, label) of a downstream split."""
+def dataset_files(split: str, names: list[str] | None = None) -> Iterator[tuple[str, str, int]]:
+    """(path below images/, class name, label) of a split, of the downstream classes unless others are named."""
     start = {"train": 0, "val": SPLITS["train"], "test": SPLITS["train"] + SPLITS["val"]}[split]
-    for label, name in enumerate(downstream_classes()):
+    for label, name in enumerate(names or downstream_classes()):
         for number in range(start, start + SPLITS[split]):
             yield f"{name.replace(' ', '_')}/{split}_{number:04d}.png", name, label
 
 
-def render_dataset(folder: Path, seed: int = 0, style: Style = SHIFTED) -> None:
-    """Write the downstream data set to `folder`/images, whole or not at all.
+def render_dataset(folder: Path, seed: int = 0, style: Style = SHIFTED, names: list[str] | None = None) -> None:
+    """Write a data set, of the downstream classes unless others are named, to `folder`/images, whole or not at all.
 
     The test images come from another seed stream than the training and validation images.
     """
@@ -143,7 +166,7 @@ def render_dataset(folder: Path, seed: int = 0, style: Style = SHIFTED) -> None:
     temporary = Path(tempfile.mkdtemp(prefix=".rendering-", dir=folder))
     try:
         for split in SPLITS:
-            for path, name, _ in dataset_files(split):
+            for path, name, _ in dataset_files(split, names):
                 number = int(path[-8:-4])
                 file = temporary / path
                 file.parent.mkdir(exist_ok=True)

@@ -18,10 +18,10 @@ fi
 config_of() { # method dataset
     if [ -n "${CFG:-}" ]; then
         echo "$CFG"
-    elif [ "$2" = miniworld ]; then
+    elif is_embedded "$2"; then
         echo miniclip
     else
-        case "$1:$2" in
+        case "${1%%+*}:$2" in
             CoOp*:imagenet) echo vit_b16_ep50_ctxv1 ;;
             CoOp*:*) echo vit_b16_ctxv1 ;;
             CoCoOp:*) echo vit_b16_c4_ep10_batch1_ctxv1 ;;
@@ -31,14 +31,20 @@ config_of() { # method dataset
     fi
 }
 
-# "CoOp-all" is CoOp tuned on real shots of all classes: the upper bound.
-trainer_of() { echo "${1%-all}"; } # method
+is_embedded() { case "$1" in mini*) true ;; *) false ;; esac; } # dataset
+
+# "CoOp-all" is CoOp tuned on real shots of all classes: the upper bound. "SHIP+GDA" is SHIP with the learner GDA, whose
+# settings configs/trainers/SHIP/with_GDA.yaml adds to SHIP's own.
+trainer_of() { # method
+    local method=${1%-all}
+    echo "${method%%+*}"
+}
 train_subset_of() { case "$1" in *-all) echo all ;; *) echo base ;; esac; } # method
 
 data_root_of() { # dataset
     if [ -n "${DATA:-}" ]; then
         echo "$DATA"
-    elif [ "$1" = miniworld ]; then
+    elif is_embedded "$1"; then
         echo data
     else
         echo "error: say where the data sets lie: DATA=/path/to/data bash $0 $1" >&2
@@ -86,8 +92,16 @@ last_epoch() { # folder of a trained run
     echo "$files"
 }
 
+# Training and test in one process, on images of base classes and with all classes told apart (subset gzsl), or the same
+# within the base classes, to choose settings on (dev).
+joint_run() { # method dataset seed folder gzsl|dev [flags]
+    local method=$1 flags=()
+    if [ "$method" = ZeroshotCLIP ]; then flags=(--eval-only); fi
+    one_run "${@:1:5}" "${flags[@]}" "${@:6}"
+}
+
 one_run() { # method dataset seed folder subset [flags]
-    local method=$1 dataset=$2 seed=$3 folder=$4 subset=$5 trainer root cfg extra=()
+    local method=$1 dataset=$2 seed=$3 folder=$4 subset=$5 trainer root cfg extra=() overlay=()
     shift 5
     if is_finished "$folder"; then
         echo "The results exist at $folder, so this run is skipped"
@@ -96,6 +110,7 @@ one_run() { # method dataset seed folder subset [flags]
     trainer=$(trainer_of "$method")
     root=$(data_root_of "$dataset") || return 2
     cfg=$(config_of "$method" "$dataset")
+    case "$method" in *+*) overlay=(--config-file "configs/trainers/$trainer/with_${method#*+}.yaml") ;; esac
     if [ "$trainer" = SHIP ] || is_ours; then
         extra=(FEATURES.CACHE_DIR "${FEATURE_CACHE:-$OUTPUT/features}")
     fi
@@ -105,7 +120,7 @@ one_run() { # method dataset seed folder subset [flags]
         --seed "$seed" \
         --trainer "$trainer" \
         --dataset-config-file "configs/datasets/$dataset.yaml" \
-        --config-file "configs/trainers/$trainer/$cfg.yaml" \
+        --config-file "configs/trainers/$trainer/$cfg.yaml" "${overlay[@]}" \
         --output-dir "$folder" \
         "$@" \
         DATASET.NUM_SHOTS "$SHOTS" \

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from trainers.prompting.rng import stream
@@ -62,6 +61,8 @@ def centred(x: Tensor) -> Tensor:
 
 def transfer_accuracy(train: Tensor, test: Tensor, labels: Tensor) -> float:
     """Accuracy in percent on `test` of a logistic regression trained on `train`, both (N, d), of the same labels."""
+    from sklearn.linear_model import LogisticRegression  # slow to import, and most runs need it once or never
+
     model = LogisticRegression(C=100.0, max_iter=300)  # features are of unit length: little shrinkage
     model.fit(train.numpy(), labels.numpy())
     return 100 * float((model.predict(test.numpy()) == labels.numpy()).mean())

@@ -1,0 +1,81 @@
+# Sourced after _run.sh by the scripts that run many methods and seeds: several seeds at once, finished runs skipped,
+# a failed one named and left behind.
+#
+# From the environment: JOBS, the number of runs at once (default 1; on the embedded data set as many as there are cores,
+# at most 4), each with its share of the cores.
+
+need_dataset() { # dataset
+    [ -f "configs/datasets/$1.yaml" ] || {
+        echo "error: there is no data set $1; known: $(cd configs/datasets && ls | sed 's/\.yaml$//' | tr '\n' ' ')" >&2
+        exit 2
+    }
+    data_root_of "$1" >/dev/null
+    JOBS=${JOBS:-$(is_embedded "$1" && echo "$(($(nproc) < 4 ? $(nproc) : 4))" || echo 1)}
+    if [ "$JOBS" -gt 1 ]; then
+        local threads=$(($(nproc) / JOBS))
+        export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((threads > 0 ? threads : 1))}
+    fi
+}
+
+begin=$SECONDS
+failures=$(mktemp) # a line each; seeds run in processes of their own
+trap 'rm -f "$failures"' EXIT
+trap 'kill $(jobs -p) 2>/dev/null; echo; echo "Interrupted; run the same command to go on"; exit 130' INT TERM
+
+# One step of a run, its output in the run's own log.
+step() { # title folder command...
+    local title=$1 folder=$2 console status=0 start=$SECONDS
+    shift 2
+    if is_finished "$folder"; then
+        echo "$title: finished before"
+        return 0
+    fi
+    if [ "${VERBOSE:-0}" = 1 ]; then
+        ( set -e; "$@" ) || status=$?
+    else
+        mkdir -p "$folder"
+        console="$folder/console.txt"
+        ( set -e; "$@" ) >"$console" 2>&1 || status=$?
+    fi
+    if [ "$status" -ne 0 ]; then
+        [ "${VERBOSE:-0}" = 1 ] || tail -n 3 "$console" | sed 's/^/    /' >&2
+        echo "$title: FAILED (exit status $status), see $folder" >&2
+        echo "$title: $folder" >>"$failures"
+        return 1
+    fi
+    [ "${VERBOSE:-0}" = 1 ] || rm -f "$console"
+    echo "$title: $(accuracy_of "$folder")($((SECONDS - start)) s)"
+}
+
+accuracy_of() { # folder
+    local found
+    found=$(grep -s '^\* accuracy:' "$1/log.txt" | tail -n 1 | sed 's/^\* //')
+    echo "${found:+$found }"
+}
+
+# Run a function for each argument, JOBS at once.
+for_each() { # function arguments...
+    local action=$1 argument
+    shift
+    for argument in "$@"; do
+        "$action" "$argument" &
+        while [ "$(jobs -rp | wc -l)" -ge "$JOBS" ]; do wait -n || true; done
+    done
+    wait
+}
+
+# The table of what was run, in the formats of the given files; then what failed, if anything.
+finish() { # folder files...
+    local folder=$1 files=() file
+    shift
+    for file in "$@"; do files+=(--out "$file"); done
+    echo
+    echo "All runs took $((SECONDS - begin)) s"
+    "$PYTHON" -m trainers.report "$folder" --seeds "${seeds[@]}" "${files[@]}" || echo "the table" >>"$failures"
+    if [ -s "$failures" ]; then
+        echo
+        echo "$(wc -l <"$failures") failed:" >&2
+        sed 's/^/  /' "$failures" >&2
+        exit 1
+    fi
+}

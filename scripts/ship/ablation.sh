@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# SHIP's ablations, one change at a time: generators, start of the context, KL weight, number of context vectors, hidden
+# sizes, share of synthetic features, and what goes beyond the paper. Tested among its own classes and among all.
+#
+#   bash scripts/ship/ablation.sh [DATASET] [SEEDS...]          the embedded data set, seeds 1 2 3
+#
+# From the environment: ROWS (names of the rows below; default all), SUBSET (default gzsl; dev: within the base classes, to
+# choose settings without a look at the test images), JOBS as in _experiment.sh, and DATA CFG SHOTS OUTPUT FEATURE_CACHE
+# OPTS PYTHON VERBOSE as in _run.sh.
+. "$(dirname "${BASH_SOURCE[0]}")/_run.sh"
+. "$(dirname "${BASH_SOURCE[0]}")/_experiment.sh"
+
+# name, then KEY VALUE pairs under TRAINER.SHIP
+ablations() {
+    cat <<'END'
+SHIP
+GAN              GENERATOR.NAME GAN
+MLP              GENERATOR.NAME MLP
+Gaussian         GENERATOR.NAME Gaussian
+generator-words  GENERATOR.CTX_INIT a_photo_of_a
+learner-random   CTX_INIT ""
+kl-0.003         GENERATOR.KL_WEIGHT 0.003
+kl-0.3           GENERATOR.KL_WEIGHT 0.3
+kl-1             GENERATOR.KL_WEIGHT 1.0
+L-1              GENERATOR.N_CTX 1
+L-16             GENERATOR.N_CTX 16
+hidden-quarter   GENERATOR.HIDDEN 256 GENERATOR.ENCODER_HIDDEN 128
+hidden-double    GENERATOR.HIDDEN 2048 GENERATOR.ENCODER_HIDDEN 1024
+share-0.25       SYNTHETIC_SHARE 0.25
+share-4          SYNTHETIC_SHARE 4.0
+weight-0.5       SYNTHETIC_WEIGHT 0.5
+of-all-classes   SYNTHETIC_CLASSES all
+filter           FILTER True
+posterior        GENERATOR.LATENT posterior
+kl-anneal        GENERATOR.KL_ANNEAL 25
+free-bits        GENERATOR.FREE_BITS 10.0
+own-and-joint    OWN_WEIGHT 1.0
+own-alone        OWN_WEIGHT 1.0 JOINT_WEIGHT 0.0
+anchor           ANCHOR_WEIGHT 1.0
+END
+}
+
+dataset=${1:-miniworld}
+shift || true
+seeds=("$@")
+[ ${#seeds[@]} -gt 0 ] || seeds=(1 2 3)
+SUBSET=${SUBSET:-gzsl}
+need_dataset "$dataset"
+
+run_seed() { # seed
+    local name words pairs folder
+    while read -r name words; do
+        case " ${ROWS:-$name} " in *" $name "*) ;; *) continue ;; esac
+        pairs=()
+        # shellcheck disable=SC2086  # words of the table above
+        set -- "$1" $words
+        local seed=$1
+        shift
+        while [ $# -gt 1 ]; do
+            pairs+=("TRAINER.SHIP.$1" "${2//\"/}")
+            shift 2
+        done
+        set -- "$seed"
+        folder="$OUTPUT/ablation/$dataset/shots_$SHOTS/$name/$(config_of SHIP "$dataset")/seed$seed"
+        step "$name seed $seed" "$folder" joint_run SHIP "$dataset" "$seed" "$folder" "$SUBSET" "${pairs[@]}" </dev/null || continue
+    done < <(ablations)
+}
+
+echo "Ablations of SHIP on $dataset, $SHOTS shots, seeds ${seeds[*]}"
+for_each run_seed "${seeds[@]}"
+stem="$OUTPUT/ablation/${dataset}_shots_$SHOTS"
+finish "$OUTPUT/ablation" "$stem.md" "$stem.csv" "$stem.json"

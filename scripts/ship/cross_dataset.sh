@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# Cross-data-set transfer: everything is trained on a source and tested on all classes of each target. SHIP's generator is
+# trained on the source; from it synthetic features of a target's classes are made of their names alone, and the learner is
+# tuned on these. CoOp's and CoCoOp's contexts are carried over. ImageNet's variants are targets like others.
+#
+#   bash scripts/ship/cross_dataset.sh                          the embedded worlds, seeds 1 2 3
+#   DATA=/path/to/data bash scripts/ship/cross_dataset.sh imagenet oxford_pets eurosat imagenetv2 imagenet_a
+#
+# From the environment: SEEDS (default "1 2 3"), METHODS (default "ZeroshotCLIP CoOp CoCoOp SHIP"), JOBS as in
+# _experiment.sh, and DATA CFG SHOTS OUTPUT FEATURE_CACHE OPTS PYTHON VERBOSE as in _run.sh.
+. "$(dirname "${BASH_SOURCE[0]}")/_run.sh"
+. "$(dirname "${BASH_SOURCE[0]}")/_experiment.sh"
+
+source=${1:-minisource}
+shift || true
+targets=("$@")
+if [ ${#targets[@]} -eq 0 ]; then
+    if is_embedded "$source"; then
+        targets=(miniworld minisource_shifted)
+    else
+        targets=(caltech101 oxford_pets stanford_cars oxford_flowers food101 fgvc_aircraft sun397 dtd eurosat ucf101)
+    fi
+fi
+read -r -a seeds <<<"${SEEDS:-1 2 3}"
+METHODS=${METHODS:-ZeroshotCLIP CoOp CoCoOp SHIP}
+for name in "$source" "${targets[@]}"; do need_dataset "$name"; done
+
+place_of() { # method dataset seed
+    echo "$OUTPUT/cross_dataset/$source/$2/shots_$SHOTS/$1/$(config_of "$1" "$source")/seed$3"
+}
+
+run_seed() { # seed
+    local method target trained folder flags title
+    for method in $METHODS; do
+        trained=$(place_of "$method" "$source" "$1")
+        case "$method" in
+            ZeroshotCLIP) flags=(--eval-only) title="$source" ;;
+            SHIP*) flags=(TRAINER.SHIP.GENERATOR.ONLY True) title="generator on $source" ;;
+            *) flags=() title="training on $source" ;;
+        esac
+        step "$method seed $1, $title" "$trained" one_run "$method" "$source" "$1" "$trained" all "${flags[@]}" || continue
+        for target in "${targets[@]}"; do
+            folder=$(place_of "$method" "$target" "$1")
+            case "$method" in
+                ZeroshotCLIP) flags=(--eval-only) ;;
+                SHIP*) flags=(TRAINER.SHIP.REAL False TRAINER.SHIP.GENERATOR.FROM "$trained") ;;
+                *) flags=(--eval-only --model-dir "$trained") ;;
+            esac
+            step "$method seed $1, $target" "$folder" one_run "$method" "$target" "$1" "$folder" all "${flags[@]}" || continue
+        done
+    done
+}
+
+echo "From $source to ${targets[*]}, $SHOTS shots, seeds ${seeds[*]}; methods: $METHODS"
+for_each run_seed "${seeds[@]}"
+stem="$OUTPUT/cross_dataset/${source}_shots_$SHOTS"
+finish "$OUTPUT/cross_dataset" "$stem.md" "$stem.csv" "$stem.json"

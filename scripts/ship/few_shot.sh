@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Few-shot curves: 1, 2, 4, 8 and 16 shots of the base classes, tested among its own classes and among all.
+#
+#   bash scripts/ship/few_shot.sh [DATASET] [SEEDS...]          the embedded data set, seeds 1 2 3
+#
+# From the environment: METHODS, ALL_SHOTS (default "1 2 4 8 16"), JOBS as in _experiment.sh, and DATA CFG OUTPUT
+# FEATURE_CACHE OPTS PYTHON VERBOSE as in _run.sh.
+. "$(dirname "${BASH_SOURCE[0]}")/_run.sh"
+. "$(dirname "${BASH_SOURCE[0]}")/_experiment.sh"
+
+dataset=${1:-miniworld}
+shift || true
+seeds=("$@")
+[ ${#seeds[@]} -gt 0 ] || seeds=(1 2 3)
+METHODS=${METHODS:-ZeroshotCLIP CoOp CLIPAdapter SHIP}
+need_dataset "$dataset"
+
+run_seed() { # seed
+    local method folder
+    for SHOTS in ${ALL_SHOTS:-1 2 4 8 16}; do
+        for method in $METHODS; do
+            folder="$OUTPUT/few_shot/$dataset/shots_$SHOTS/$method/$(config_of "$method" "$dataset")/seed$1"
+            step "$method, $SHOTS shots, seed $1" "$folder" joint_run "$method" "$dataset" "$1" "$folder" gzsl || continue
+        done
+    done
+}
+
+echo "Few-shot curves on $dataset, seeds ${seeds[*]}"
+for_each run_seed "${seeds[@]}"
+stem="$OUTPUT/few_shot/$dataset"
+finish "$OUTPUT/few_shot" "$stem.md" "$stem.csv" "$stem.json"

@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Generalized zero-shot learning: seen classes with all their training images, unseen ones by name; U (unseen), S (seen),
+# mean accuracy of classes in the joint label space, and H.
+#
+#   bash scripts/ship/gzsl.sh [DATASET] [SEEDS...]              the embedded data set, seeds 1 2 3
+#   DATA=/path/to/data bash scripts/ship/gzsl.sh cub
+#
+# Each method runs twice: within the seen classes, half of which play unseen ones, to choose the penalty on seen classes'
+# logits (calibrated stacking), then in earnest, reported with the penalty and without. No test image has a say in it.
+#
+# From the environment: METHODS (default "ZeroshotCLIP CoOp CLIPAdapter SHIP SHIP+CLIPAdapter"), SHOTS (default -1: all
+# images), JOBS as in _experiment.sh, and DATA CFG OUTPUT FEATURE_CACHE OPTS PYTHON VERBOSE as in _run.sh.
+SHOTS=${SHOTS:--1}
+. "$(dirname "${BASH_SOURCE[0]}")/_run.sh"
+. "$(dirname "${BASH_SOURCE[0]}")/_experiment.sh"
+
+dataset=${1:-miniworld}
+shift || true
+seeds=("$@")
+[ ${#seeds[@]} -gt 0 ] || seeds=(1 2 3)
+METHODS=${METHODS:-ZeroshotCLIP CoOp CLIPAdapter SHIP SHIP+CLIPAdapter}
+need_dataset "$dataset"
+
+penalty_of() { # results.json
+    "$PYTHON" -c 'import json, sys; print(json.load(open(sys.argv[1]))["figures"]["best_penalty"])' "$1"
+}
+
+run_seed() { # seed
+    local method place dev
+    for method in $METHODS; do
+        place="$dataset/shots_$SHOTS/$method/$(config_of "$method" "$dataset")/seed$1"
+        dev="$OUTPUT/gzsl_dev/$place"
+        step "$method seed $1, penalty" "$dev" joint_run "$method" "$dataset" "$1" "$dev" dev || continue
+        step "$method seed $1" "$OUTPUT/gzsl/$place" joint_run "$method" "$dataset" "$1" "$OUTPUT/gzsl/$place" gzsl \
+            TEST.BASE_PENALTY "$(penalty_of "$dev/results.json")" || continue
+    done
+}
+
+echo "Generalized zero-shot learning on $dataset, seeds ${seeds[*]}; methods: $METHODS"
+for_each run_seed "${seeds[@]}"
+stem="$OUTPUT/gzsl/${dataset}_shots_$SHOTS"
+finish "$OUTPUT/gzsl" "$stem.md" "$stem.csv" "$stem.json"

@@ -1,0 +1,201 @@
+"""Each learner's logits and updates against a plain, separate formula."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from yacs.config import CfgNode as CN
+
+from tests.runs import run
+from trainers.learners import LEARNERS
+from trainers.prompting import checkpoints
+from trainers.prompting.clip import FrozenCLIP, normalise
+from trainers.prompting.features import FeatureBank
+from trainers.prompting.learner import Learner
+
+NAMES = ["cat", "dog", "sea_or_lake"]
+OTHERS = ["dog", "very long-tailed tit", "cat"]  # two trained classes in another order, one unseen
+TEMPLATE = "a photo of a {}."
+
+
+def learner(clip: FrozenCLIP, name: str, **changed) -> Learner:
+    kind = LEARNERS.get(name)
+    cfg = CN({"TRAINER": CN()})
+    kind.extend_cfg(cfg)
+    options = cfg.TRAINER[kind.node]
+    options.update(changed)
+    return kind(clip, NAMES, options, 0, TEMPLATE)
+
+
+def bank(clip: FrozenCLIP, views: int = 2) -> FeatureBank:
+    rng = torch.Generator().manual_seed(0)
+    labels = torch.arange(3).repeat_interleave(4)
+    centres = torch.randn(3, clip.dim, generator=rng)
+    features = normalise(centres[labels] + 0.5 * torch.randn(views, 12, clip.dim, generator=rng))
+    return FeatureBank(features, labels)
+
+
+def text(clip: FrozenCLIP, names: list[str]) -> np.ndarray:
+    return clip.encode_texts([f"a photo of a {name.replace('_', ' ')}." for name in names]).double().numpy()
+
+
+def images(clip: FrozenCLIP) -> torch.Tensor:
+    return normalise(torch.randn(5, clip.dim, generator=torch.Generator().manual_seed(1)))
+
+
+def test_clip_adapter_by_its_equations(clip: FrozenCLIP):
+    adapter = learner(clip, "CLIPAdapter", RATIO=0.3)
+    x, names = images(clip), OTHERS
+    down, _, up, _ = adapter.adapter
+    w1, w2 = (layer.weight.detach().double().numpy() for layer in (down, up))
+    assert w1.shape == (clip.dim // 4, clip.dim) and down.bias is None
+    v = x.double().numpy()
+    mixed = 0.3 * np.maximum(w2 @ np.maximum(w1 @ v.T, 0), 0).T + 0.7 * v
+    mixed /= np.linalg.norm(mixed, axis=1, keepdims=True)
+    wanted = clip.logit_scale * mixed @ text(clip, names).T
+    np.testing.assert_allclose(adapter.classifier(names)(x).detach().numpy(), wanted, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["TipAdapter", "TipAdapterF"])
+def test_tip_adapter_by_its_equation(name: str, clip: FrozenCLIP):
+    tip, data, x = learner(clip, name, ALPHA=1.5, BETA=3.0), bank(clip), images(clip)
+    tip.prepare(data)
+    wanted = clip.logit_scale * x.double().numpy() @ text(clip, OTHERS).T
+    for i in range(len(x)):
+        for n in range(len(data)):
+            key = data.features[:, n].mean(dim=0)
+            key = key / key.norm()
+            vote = 1.5 * math.exp(-3.0 * (1 - float(x[i] @ key)))
+            trained = NAMES[data.labels[n]]
+            if trained in OTHERS:
+                wanted[i, OTHERS.index(trained)] += vote
+    np.testing.assert_allclose(tip.classifier(OTHERS)(x).detach().numpy(), wanted, rtol=1e-3, atol=1e-3)
+
+
+def test_only_tip_adapter_f_trains_its_keys(clip: FrozenCLIP):
+    assert not list(learner(clip, "TipAdapter").parameters())
+    tip, data = learner(clip, "TipAdapterF"), bank(clip)
+    tip.prepare(data)
+    assert [name for name, _ in tip.named_parameters()] == ["keys"]
+    before = tip.keys.detach().clone()
+    optimizer = torch.optim.SGD(tip.parameters(), lr=0.1)
+    tip.loss(data.features[0], data.labels)["loss"].backward()
+    gradient = tip.keys.grad.clone()
+    optimizer.step()
+    torch.testing.assert_close(tip.keys.detach(), before - 0.1 * gradient)
+    assert gradient.abs().sum() > 0
+
+
+def test_the_linear_probe_starts_from_text_and_makes_plain_logistic_updates(clip: FrozenCLIP):
+    probe, data = learner(clip, "LinearProbe"), bank(clip)
+    x, scale = images(clip), clip.logit_scale
+    np.testing.assert_allclose(
+        probe.classifier(NAMES)(x).detach().numpy(), scale * x.numpy() @ text(clip, NAMES).T, rtol=1e-3, atol=1e-3
+    )
+    features, labels = data.features[0], data.labels
+    weight, bias = probe.weight.detach().clone(), probe.bias.detach().clone()
+    optimizer = torch.optim.SGD(probe.parameters(), lr=0.01)
+    probe.loss(features, labels)["loss"].backward()
+    optimizer.step()
+    residual = F.one_hot(labels, 3) - (scale * features @ weight.T + bias).softmax(dim=1)  # the logistic gradient
+    torch.testing.assert_close(probe.weight.detach(), weight + 0.01 * scale * residual.T @ features / 12)
+    torch.testing.assert_close(probe.bias.detach(), bias + 0.01 * residual.mean(dim=0))
+
+
+def test_the_linear_probe_leaves_unseen_classes_to_text(clip: FrozenCLIP):
+    probe, x = learner(clip, "LinearProbe"), images(clip)
+    torch.nn.init.normal_(probe.weight), torch.nn.init.normal_(probe.bias)
+    logits = probe.classifier(OTHERS)(x).detach()
+    for column, (name, label) in enumerate(zip(OTHERS, (1, None, 0), strict=True)):
+        if label is None:
+            wanted = clip.logit_scale * x @ torch.tensor(text(clip, [name])[0]).float()
+        else:
+            wanted = clip.logit_scale * x @ probe.weight[label] + probe.bias[label]
+        torch.testing.assert_close(logits[:, column], wanted.detach(), rtol=1e-3, atol=1e-3)
+
+
+def test_gda_by_bayes_rule(clip: FrozenCLIP):
+    """Differences of the Gaussians' logits are log odds of normal densities with one covariance."""
+    gda, data, x = learner(clip, "GDA", ALPHA=2.0), bank(clip), images(clip)
+    gda.prepare(data)
+    v = data.features.reshape(-1, clip.dim).double().numpy()
+    y = np.tile(data.labels.numpy(), 2)
+    means = np.stack([v[y == c].mean(axis=0) for c in range(3)])
+    centred = v - means[y]
+    n, d = centred.shape
+    covariance = centred.T @ centred / (n - 1)
+    precision = d * np.linalg.inv((n - 1) * covariance + np.trace(covariance) * np.eye(d))
+    difference = x.double().numpy()[:, None] - means  # (B, C, d)
+    log_density = -0.5 * np.einsum("bcd,de,bce->bc", difference, precision, difference)
+    wanted = clip.logit_scale * x.double().numpy() @ text(clip, NAMES).T + 2.0 * log_density
+    found = gda.classifier(NAMES)(x).double().numpy()
+    wanted, found = wanted - wanted[:, :1], found - found[:, :1]  # what is the same for all classes cancels
+    np.testing.assert_allclose(found, wanted, rtol=1e-2, atol=1e-2 * np.abs(wanted).max())
+
+
+def test_gda_borrows_the_mean_of_an_unseen_class_from_its_neighbours(clip: FrozenCLIP):
+    gda, data = learner(clip, "GDA", ALPHA=1.0), bank(clip)
+    gda.prepare(data)
+    t = torch.tensor(text(clip, ["tit"])[0]).float()
+    mean = (data.features.flatten(0, 1).sum(dim=0) + 16 * t) / (24 + 16)  # fewer than 64 features: all are near
+    x = images(clip)
+    wanted = clip.logit_scale * x @ t + x @ gda.precision @ mean - mean @ gda.precision @ mean / 2
+    torch.testing.assert_close(gda.classifier(["tit"])(x)[:, 0], wanted, rtol=1e-3, atol=1e-2)
+
+
+@pytest.mark.parametrize("name", ["CLIPAdapter", "TipAdapter", "TipAdapterF", "LinearProbe", "GDA"])
+def test_a_checkpoint_brings_classes_and_shapes_with_it(name: str, clip: FrozenCLIP, tmp_path: Path):
+    trained = learner(clip, name)
+    trained.prepare(bank(clip))
+    for parameter in trained.parameters():
+        torch.nn.init.normal_(parameter)
+    file = checkpoints.save(str(tmp_path), {"state_dict": trained.state_dict()}, 1)
+    options = trained.options
+    other = LEARNERS.get(name)(clip, ["goat"], options, 1, TEMPLATE)  # as a run that only evaluates builds it
+    checkpoints.load(file, other)
+    x = images(clip)
+    torch.testing.assert_close(other.classifier(OTHERS)(x), trained.classifier(OTHERS)(x))
+
+
+@pytest.mark.parametrize("name", sorted(LEARNERS.registered_names()))
+def test_a_learner_classifies_any_names_with_any_scale(name: str, clip: FrozenCLIP):
+    one = learner(clip, name)
+    one.prepare(bank(clip))
+    with torch.no_grad():
+        logits = [one.classifier(OTHERS, scale)(images(clip)) for scale in (None, clip.logit_scale)]
+    assert logits[0].shape == (5, 3)
+    torch.testing.assert_close(*logits)
+
+
+@pytest.mark.parametrize("name", ["CLIPAdapter", "TipAdapter", "TipAdapterF", "LinearProbe", "GDA"])
+def test_a_whole_run_alone_and_its_evaluation_agree(name: str, data: Path, tmp_path: Path):
+    trained = run(data, tmp_path / "a", name, "DATASET.SUBSAMPLE_CLASSES", "gzsl")
+    flags = ("--eval-only", "--model-dir", str(tmp_path / "a"))
+    again = run(data, tmp_path / "b", name, "DATASET.SUBSAMPLE_CLASSES", "gzsl", flags=flags)
+    assert trained["figures"] == again["figures"] and trained["figures"]["own_h"] > 20
+    new = run(data, tmp_path / "c", name, "DATASET.SUBSAMPLE_CLASSES", "new", flags=flags)
+    if name != "GDA":  # whose borrowed means are the same too, but ties may fall otherwise
+        assert new["figures"]["accuracy"] == pytest.approx(trained["figures"]["own_new_accuracy"])
+
+
+@pytest.mark.parametrize("name", ["CLIPAdapter", "TipAdapter", "TipAdapterF", "LinearProbe", "GDA", "CoCoOp"])
+def test_ship_tunes_any_learner(name: str, data: Path, tmp_path: Path):
+    flags = ("--config-file", f"configs/trainers/SHIP/with_{name}.yaml")
+    options = ("DATASET.SUBSAMPLE_CLASSES", "gzsl", "OPTIM.MAX_EPOCH", "1")
+    result = run(data, tmp_path / "a", "SHIP", *options, flags=flags)
+    assert result["cfg"]["TRAINER"]["SHIP"]["LEARNER"] == name
+    assert 0 < result["figures"]["h"] <= 100 and set(result["figures"]["synthetic"]) == {"base", "new"}
+
+
+def test_tip_adapters_cache_holds_synthetic_features_of_new_classes(data: Path, tmp_path: Path):
+    flags = ("--config-file", "configs/trainers/SHIP/with_TipAdapter.yaml")
+    run(data, tmp_path / "a", "SHIP", "DATASET.SUBSAMPLE_CLASSES", "gzsl", flags=flags)
+    state = torch.load(tmp_path / "a" / "prompt_learner" / "model.pth.tar-1", weights_only=True)["state_dict"]
+    counts = torch.bincount(state["labels"])
+    assert counts.tolist() == [2] * 40  # two shots of each base class, as many of each new one
+    torch.testing.assert_close(state["keys"].norm(dim=1), torch.ones(80))

@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from trainers import report
+from trainers.reporting.tables import Row, Table, tables_of
+from trainers.reporting.tree import runs_below
+
+
+def put(folder: Path, figures: dict, train_s: float = 0.0, **facts: Any) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "results.json").write_text(json.dumps({"figures": figures, "time": {"train_s": train_s}, **facts}))
+    return folder
+
+
+def base2new(root: Path, run: str, method: str, seed: int, figures: dict, train_s: float = 0.0) -> Path:
+    folder = root / "base2new" / run / "world" / "shots_16" / method / "cfg" / f"seed{seed}"
+    return put(folder, figures, train_s, subset=run.partition("_")[2])
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    root = tmp_path / "output"
+    for seed, base, new in ((1, 80.0, 60.0), (2, 70.0, 50.0)):
+        base2new(root, "train_base", "SHIP", seed, {"accuracy": base}, train_s=10.0 * seed)
+        base2new(root, "test_new", "SHIP", seed, {"accuracy": new})
+        joint = {"accuracy": 0.0, "base_accuracy": base - 20, "new_accuracy": new - 10, "h": 50.0 + seed}
+        base2new(root, "test_all", "SHIP", seed, joint, train_s=1e6)  # a time that is not of training
+    base2new(root, "test_base", "ZeroshotCLIP", 1, {"accuracy": 50.0})
+    base2new(root, "test_new", "ZeroshotCLIP", 1, {"accuracy": 50.0})
+    base2new(root, "train_all", "CoOp-all", 1, {"accuracy": 66.0}, train_s=7.0)
+    base2new(root, "test_base", "CoOp-all", 1, {"accuracy": 90.0})
+    base2new(root, "test_new", "CoOp-all", 1, {"accuracy": 90.0})
+    return root
+
+
+def tables(output: Path, seeds: list[int] | None = None) -> dict[str, Table]:
+    return {table.name: table for table in tables_of(runs_below(output), seeds)}
+
+
+def rows(output: Path, seeds: list[int] | None = None) -> dict[str, Row]:
+    return {row.method: row for row in tables(output, seeds)["base2new"].rows}
+
+
+def test_means_and_deviations_by_hand(output: Path):
+    ship = rows(output)["SHIP"]
+    assert (ship.mean("base"), ship.deviation("base")) == (75.0, 5.0)
+    h = (2 * 80 * 60 / 140, 2 * 70 * 50 / 120)  # of each seed
+    assert ship.mean("h") == pytest.approx(sum(h) / 2)
+    assert ship.deviation("h") == pytest.approx(abs(h[0] - h[1]) / 2)
+    assert (ship.mean("joint_base"), ship.mean("joint_new"), ship.mean("joint_h")) == (55.0, 45.0, 51.5)
+    assert ship.mean("train_s") == 15.0
+
+
+def test_the_upper_bound_stands_last_and_is_labelled(output: Path):
+    assert list(rows(output)) == ["ZeroshotCLIP", "SHIP", "CoOp-all"]
+    assert tables(output)["base2new"].body()[-1][0] == "upper bound: CoOp on real shots of all classes"
+    assert rows(output)["CoOp-all"].mean("train_s") == 7.0
+
+
+def test_missing_runs_are_said(output: Path, capsys: pytest.CaptureFixture):
+    assert report.main([str(output), "--seeds", "1", "2"]) == 0
+    shown = capsys.readouterr().out
+    assert "MISSING: zero-shot CLIP, base: seeds 2" in shown
+    assert "MISSING: SHIP" not in shown
+
+
+def test_only_the_seeds_asked_for_count(output: Path):
+    assert rows(output, seeds=[2])["SHIP"].mean("base") == 70.0
+    assert "ZeroshotCLIP" not in rows(output, seeds=[2])
+
+
+@pytest.mark.parametrize(
+    ("folder", "method", "dataset"),
+    [
+        ("base2new/test_new/world/shots_16/CoCoOp/c4/seed1", "CoCoOp", "world"),
+        ("world/CoOp/rn50_16shots/nctx16_cscFalse_ctpend/seed1", "CoOp", "world"),
+        ("evaluation/CoOp/rn50_16shots/nctx16_cscFalse_ctpend/pets/seed1", "CoOp", "pets"),
+        ("evaluation/CoCoOp/c4_16shots/pets/seed1", "CoCoOp", "pets"),
+    ],
+)
+def test_coops_own_folders_and_logs_are_read(folder: str, method: str, dataset: str, tmp_path: Path):
+    place = tmp_path / "output" / folder
+    place.mkdir(parents=True)
+    blocks = [f"=> result\n* total: 10\n* correct: 5\n* accuracy: {a}%\n* error: 1%\n" for a in (10.0, 71.5)]
+    (place / "log.txt").write_text("* accuracy: 99.0%\n" + "\n".join(blocks))
+    (run,) = runs_below(tmp_path / "output")
+    assert (run.method, run.dataset, run.shots, run.seed) == (method, dataset, 16, 1)
+    assert run.subset == ("new" if "test_new" in folder else "all")
+    (table,) = tables_of([run])
+    assert table.rows[0].values["new" if run.subset == "new" else "accuracy"] == {1: 71.5}
+
+
+def test_an_unfinished_run_counts_as_none(output: Path):
+    folder = output / "base2new" / "test_new" / "world" / "shots_16" / "CoOp" / "c" / "seed1"
+    folder.mkdir(parents=True)
+    (folder / "log.txt").write_text("epoch [1/50] batch [1/25]\n")
+    assert "CoOp" not in rows(output)
+
+
+def test_damaged_results_are_named(output: Path, capsys: pytest.CaptureFixture):
+    file = base2new(output, "test_new", "CoOp", 1, {}) / "results.json"
+    file.write_text("{")
+    assert report.main([str(output)]) == 2
+    assert re.search(r"CoOp/cfg/seed1/results\.json is damaged.*remove it", capsys.readouterr().err)
+
+
+def cfg(trainer: str, **options: Any) -> dict[str, Any]:
+    return {"TRAINER": {"NAME": trainer, "SHIP": options}, "OUTPUT_DIR": str(options), "SEED": 1}
+
+
+def test_runs_in_any_folders_are_grouped_by_what_differs(tmp_path: Path):
+    """Two seeds of one setting are a row; another setting is another row that says in what it differs."""
+    for name, seed, weight, accuracy in (("a", 1, 1.0, 60.0), ("b", 2, 1.0, 62.0), ("c", 1, 0.1, 70.0)):
+        facts = {"trainer": "SHIP", "dataset": "Pets", "seed": seed, "subset": "all", "shots": 4}
+        put(tmp_path / name, {"accuracy": accuracy}, cfg=cfg("SHIP", KL_WEIGHT=weight), **facts)
+    (table,) = tables_of(runs_below(tmp_path))
+    assert table.facts == {"data set": "Pets", "shots": 4}
+    assert [(row.differs, row.mean("accuracy")) for row in table.rows if row.differs] in (
+        [("KL_WEIGHT 0.1", 70.0)],
+        [],
+    )
+    assert sorted(row.mean("accuracy") for row in table.rows) == [61.0, 70.0]
+
+
+def test_an_ablations_rows_say_in_what_they_differ(tmp_path: Path):
+    joint = {
+        "own_base_accuracy": 60.0,
+        "own_new_accuracy": 40.0,
+        "base_accuracy": 50.0,
+        "new_accuracy": 30.0,
+        "h": 37.5,
+    }
+    quality = {"synthetic": {"new": {"frechet": 0.5, "cosine": 0.7, "synthetic_to_real": 60.0}}}
+    for name, weight in (("SHIP", 1.0), ("filter", 1.0), ("kl-0.1", 0.1)):
+        place = tmp_path / "ablation" / "world" / "shots_16" / name / "cfg" / "seed1"
+        put(place, joint | quality, subset="gzsl", cfg=cfg("SHIP", KL_WEIGHT=weight))
+    (table,) = tables_of(runs_below(tmp_path))
+    assert {row.method: row.differs for row in table.rows} == {"SHIP": "", "filter": "", "kl-0.1": "KL_WEIGHT 0.1"}
+    assert table.columns[:5] == ["base", "new", "h", "joint_h", "frechet"] and "settings" in table.keys
+    assert table.rows[0].mean("h") == pytest.approx(48.0) and table.rows[0].cell("frechet") == "0.50"
+
+
+def test_generalized_zero_shot_figures_have_a_table_of_their_own(tmp_path: Path):
+    figures = {"base_accuracy": 1.0, "new_accuracy": 1.0, "own_base_accuracy": 1.0, "own_new_accuracy": 1.0}
+    figures |= {"base_mean_class_accuracy": 60.0}
+    figures |= {"new_mean_class_accuracy": 40.0, "mean_class_h": 48.0, "calibrated_mean_class_h": 50.0}
+    put(tmp_path / "gzsl" / "cub" / "shots_-1" / "SHIP" / "c" / "seed1", figures, subset="gzsl")
+    put(tmp_path / "gzsl_dev" / "cub" / "shots_-1" / "SHIP" / "c" / "seed1", figures, subset="dev")
+    found = tables(tmp_path)
+    assert set(found) == {"gzsl", "gzsl_dev, validation within the base classes"}
+    assert found["gzsl"].header() == ["method", "seeds", "U", "S", "H", "H, calibrated"]
+    assert found["gzsl"].body() == [["SHIP", "1", "40.0", "60.0", "48.0", "50.0"]]
+
+
+def test_every_format_holds_the_table(output: Path, capsys: pytest.CaptureFixture):
+    Image.new("RGB", (4, 4)).save(output / "a picture.png")
+    files = [output / f"table{suffix}" for suffix in report.FORMATS]
+    assert report.main([str(output), *(word for file in files for word in ("--out", str(file)))]) == 0
+    text = {file.suffix: file.read_text() for file in files}
+    assert "| SHIP " in text[".md"] and "75.0 +- 5.0" in text[".md"]
+    lines = list(csv.DictReader(text[".csv"].splitlines()))
+    assert {(line["method"], line["seed"]): line["base"] for line in lines}["SHIP", "2"] == "70.0"
+    (table,) = json.loads(text[".json"])["tables"]
+    (ship,) = [row for row in table["rows"] if row["method"] == "SHIP"]
+    assert ship["columns"]["base"] == {"mean": 75.0, "std": 5.0, "seeds": {"1": 80.0, "2": 70.0}}
+    assert r"75.0 $\pm$ 5.0" in text[".tex"] and r"\begin{tabular}" in text[".tex"]
+    assert "75.0 ± 5.0" in text[".html"] and 'src="data:image/png;base64,' in text[".html"]
+    assert not re.search(r'(src|href)="(?!data:)', text[".html"])  # nothing is loaded from elsewhere
+    assert text[".txt"] in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["."], "there are no results below"),
+        (["nowhere"], "there is no folder"),
+        ([".", "--out", "a.xls"], "has no suffix of a format: use one of .md"),
+    ],
+)
+def test_what_cannot_be_done_is_said(arguments: list[str], sentence: str, tmp_path: Path, capsys):
+    folder, *rest = arguments
+    assert report.main([str(tmp_path / folder), *rest]) == 2
+    error = capsys.readouterr().err
+    assert sentence in error and error.count("\n") == 1

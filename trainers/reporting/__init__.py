@@ -1,0 +1,1 @@
+"""What trainers.report is made of: runs found in a tree, tables of them, formats."""
