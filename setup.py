@@ -27,6 +27,7 @@ setup(
         "tqdm>=4.64",
         "tensorboard>=2.10",
         "scikit-learn>=1.2",  # macro F1 and confusion matrix of Dassl's evaluator
+        "matplotlib>=3.7",  # the pictures of trainers.figures and trainers.ship.interpret
         "scipy>=1.9",  # the .mat files that data sets come with (scikit-learn needs it anyhow)
     ],
     extras_require={

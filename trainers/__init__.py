@@ -1,6 +1,7 @@
-"""Trainers for Dassl: ZeroshotCLIP, CoOp, CoCoOp and SHIP. Importing one of the modules registers it."""
+"""Trainers for Dassl: ZeroshotCLIP, CoOp, CoCoOp, SHIP and the learners. Importing one of the modules registers it."""
 
 from embedded import miniclip
-from trainers.prompting.clip import WEIGHTS
+from trainers.prompting.clip import VOCABULARY, WEIGHTS
 
 WEIGHTS["MiniCLIP"] = miniclip.load_state_dict
+VOCABULARY["MiniCLIP"] = miniclip.trained_token_ids

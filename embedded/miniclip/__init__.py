@@ -31,6 +31,11 @@ def load_state_dict(file: Path = FILE) -> dict[str, Tensor]:
     return {**stored, "token_embedding.weight": table, "positional_embedding": positions}
 
 
+def trained_token_ids(file: Path = FILE) -> set[int]:
+    """The tokens that training has shown; the others' embeddings mean nothing."""
+    return set(torch.load(file, map_location="cpu", weights_only=True)["token_ids"].tolist())
+
+
 def save_compact(file: Path, state_dict: dict[str, Tensor], token_ids: list[int]) -> None:
     """Write trained weights, whose token table has a row for each of `token_ids`, as float16."""
     compact = {name: value.detach().half() for name, value in state_dict.items()}

@@ -15,6 +15,8 @@ SCRIPTS = sorted(REPOSITORY.glob("scripts/*/*.sh"))
 
 STUB = """
 import json, os, pathlib, sys
+KEYS = ["TEST.BASE_PENALTY", "TRAINER.SHIP.GENERATOR.ONLY", "TRAINER.SHIP.REAL", "TRAINER.SHIP.GENERATOR.FROM",
+        "TRAINER.SHIP.GENERATOR.NAME", "TRAINER.SHIP.GENERATOR.CTX_INIT", "TRAINER.SHIP.CTX_INIT"]
 a = sys.argv
 value = lambda key: a[a.index(key) + 1]
 out = pathlib.Path(value("--output-dir"))
@@ -22,6 +24,8 @@ with open("calls.txt", "a") as file:
     words = [value("--trainer"), value("--seed"), value("DATASET.SUBSAMPLE_CLASSES")]
     words += ["eval"] if "--eval-only" in a else []
     words += ["load", value("--load-epoch")] if "--load-epoch" in a else []
+    words += ["with", a[len(a) - a[::-1].index("--config-file")].split("with_")[1]] if "with_" in " ".join(a) else []
+    words += [word for key in KEYS if key in a for word in (key.split(".")[-1], value(key))]
     print(*words, file=file)
 if os.environ.get("FAIL") == f'{value("--trainer")} {value("--seed")}':
     sys.exit("error: it failed")
@@ -31,7 +35,8 @@ if "--eval-only" not in a:
     for epoch in (5, 50, 10):
         (out / "prompt_learner" / f"model.pth.tar-{epoch}").touch()
 (out / "log.txt").write_text("=> result\\n* accuracy: 50.00%\\n")
-figures = {"accuracy": 50.0, "base_accuracy": 40.0, "new_accuracy": 40.0, "h": 40.0}
+figures = {"accuracy": 50.0, "base_accuracy": 40.0, "new_accuracy": 40.0, "h": 40.0, "best_penalty": 1.5}
+figures |= {f"{half}_mean_class_accuracy": 40.0 for half in ("base", "new")} | {"mean_class_h": 40.0}
 (out / "results.json").write_text(json.dumps({"figures": figures, "time": {"train_s": 1.0}}))
 """
 
@@ -117,6 +122,61 @@ def test_the_two_steps_of_coops_users_work_for_every_method(checkout: Path, fold
     done = bash(checkout, f"scripts/{folder}/base2new_test.sh", "miniworld", "3", LOADEP="10")
     assert done.returncode == 0, done.stderr
     assert calls(checkout) == [f"{trainer} 3 base", f"{trainer} 3 new eval load 10"]
+
+
+# -- the experiments ------------------------------------------------------------------------------------------
+
+
+def test_learners_run_alone_and_with_ship(checkout: Path):
+    done = bash(checkout, "scripts/ship/learners.sh", "miniworld", "2", METHODS="ZeroshotCLIP GDA SHIP SHIP+GDA")
+    assert done.returncode == 0, done.stderr
+    assert calls(checkout) == [
+        *("ZeroshotCLIP 2 gzsl eval", "GDA 2 gzsl", "SHIP 2 gzsl", "SHIP 2 gzsl with GDA.yaml"),
+    ]
+    assert (checkout / "output/learners/miniworld/shots_16/SHIP+GDA/miniclip/seed2/results.json").is_file()
+
+
+def test_every_learner_has_its_overlay_in_the_default_list():
+    text = (REPOSITORY / "scripts/ship/learners.sh").read_text()
+    overlays = {file.stem.removeprefix("with_") for file in REPOSITORY.glob("configs/trainers/SHIP/with_*.yaml")}
+    assert overlays and all(f"SHIP+{name}" in text for name in overlays)
+
+
+def test_gzsl_chooses_the_penalty_within_seen_classes_first(checkout: Path):
+    done = bash(checkout, "scripts/ship/gzsl.sh", "miniworld", "1", METHODS="ZeroshotCLIP SHIP")
+    assert done.returncode == 0, done.stderr
+    assert calls(checkout) == [
+        *("ZeroshotCLIP 1 dev eval", "ZeroshotCLIP 1 gzsl eval BASE_PENALTY 1.5"),
+        *("SHIP 1 dev", "SHIP 1 gzsl BASE_PENALTY 1.5"),
+    ]
+    assert (checkout / "output/gzsl/miniworld/shots_-1/SHIP/miniclip/seed1/results.json").is_file()
+
+
+def test_cross_dataset_trains_on_the_source_alone(checkout: Path):
+    done = bash(checkout, "scripts/ship/cross_dataset.sh", "minisource", "miniworld", SEEDS="1", METHODS="CoOp SHIP")
+    assert done.returncode == 0, done.stderr
+    place = "output/cross_dataset/minisource/minisource/shots_16"
+    assert calls(checkout) == [
+        *("CoOp 1 all", "CoOp 1 all eval"),
+        "SHIP 1 all ONLY True",
+        f"SHIP 1 all REAL False FROM {place}/SHIP/miniclip/seed1",
+    ]
+    assert "cross dataset/minisource" in done.stdout
+
+
+def test_ablations_change_one_thing_at_a_time(checkout: Path):
+    done = bash(checkout, "scripts/ship/ablation.sh", "miniworld", "1", ROWS="SHIP GAN generator-words learner-random")
+    assert done.returncode == 0, done.stderr
+    assert calls(checkout) == [
+        *("SHIP 1 gzsl", "SHIP 1 gzsl NAME GAN"),
+        *("SHIP 1 gzsl CTX_INIT a_photo_of_a", "SHIP 1 gzsl CTX_INIT "),
+    ]
+
+
+def test_few_shot_runs_every_number_of_shots(checkout: Path):
+    done = bash(checkout, "scripts/ship/few_shot.sh", "miniworld", "1", METHODS="SHIP", ALL_SHOTS="1 4")
+    assert done.returncode == 0, done.stderr
+    assert all((checkout / f"output/few_shot/miniworld/shots_{k}/SHIP").is_dir() for k in (1, 4))
 
 
 # -- the installer --------------------------------------------------------------------------------------------

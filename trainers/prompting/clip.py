@@ -31,6 +31,8 @@ MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.2757
 
 # Further weights by name, as functions that give a state dict in OpenAI's format.
 WEIGHTS: dict[str, Callable[[], dict[str, Tensor]]] = {}
+# Of those that have met only a part of the vocabulary, the token ids that they know.
+VOCABULARY: dict[str, Callable[[], set[int]]] = {}
 
 
 class FrozenCLIP:

@@ -242,10 +242,19 @@ class SHIP(PromptTrainer):
 
     def load_model(self, directory: str, epoch: int | None = None) -> None:
         super().load_model(directory, epoch)
-        folder = os.path.join(directory, "generator")
-        if self.options.MEASURE and directory and checkpoints.last_epoch(folder):
-            self.generator = self.build_generator(self.dataset.classnames)
-            checkpoints.load(checkpoints.find(folder), self.generator)
+        if directory and self.options.MEASURE:
+            self.load_generator(directory)
+
+    def load_generator(self, directory: str) -> None:
+        """The generator of a finished run, for the classes at hand; none if it was taken from another run and that
+        is gone."""
+        for place in (directory, self.options.GENERATOR.FROM):
+            folder = os.path.join(place, "generator")
+            if place and checkpoints.last_epoch(folder):
+                self.generator = self.build_generator(self.dataset.classnames)
+                checkpoints.load(checkpoints.find(folder), self.generator)
+                self.generator.eval().requires_grad_(False)
+                return
 
     def test(self, split: str | None = None) -> float:
         if not self.options.GENERATOR.ONLY:

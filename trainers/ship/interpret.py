@@ -1,0 +1,128 @@
+"""What SHIP's prompts say: the vocabulary's words nearest to each context vector plus bias, p_i + r.
+
+    python -m trainers.ship.interpret --model-dir RUN [--root data] [--images 4] [--out FOLDER]
+
+For latents of real test images (the posterior's mean), of the prior, and along a line between two images. Prints a
+table and writes interpret.md and pictures with the words under the images. CLIP's vocabulary holds pieces of words, and
+nearest need not mean near: this is suggestive only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from tabulate import tabulate
+from torch import Tensor
+
+from trainers.prompting.clip import VOCABULARY, FrozenCLIP, normalise
+from trainers.prompting.files import write_text
+from trainers.prompting.images import read_image
+from trainers.prompting.rng import stream
+from trainers.prompting.runs import open_run
+from trainers.reporting import pictures
+
+from .generator import PromptDecoder
+
+
+@dataclass
+class Reading:
+    """The words of one latent.
+
+    Attributes:
+        title: what the latent is of.
+        words: for each of the L context vectors its nearest words and their cosine similarities, best first.
+        image: path of the image it was made from; empty for a latent of no image.
+    """
+
+    title: str
+    words: list[list[tuple[str, float]]]
+    image: str = ""
+
+    def listed(self, vector: int) -> str:
+        return ", ".join(f"{word} {similarity:.2f}" for word, similarity in self.words[vector])
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model-dir", required=True, help="folder of a finished SHIP run")
+    parser.add_argument("--root", default="", help="folder of the data sets, if not where it was")
+    parser.add_argument("--images", type=int, default=4, help="how many test images, each of another class")
+    parser.add_argument("--steps", type=int, default=5, help="latents on the line between the first two images")
+    parser.add_argument("--top", type=int, default=2, help="words of each context vector")
+    parser.add_argument("--out", type=Path, default=None, help="where to write; default: the run's folder")
+    args = parser.parse_args(argv)
+    try:
+        readings = interpret(args.model_dir, args.root, args.images, args.steps, args.top)
+    except (OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    head = ["latent", *(f"p_{i + 1} + r" for i in range(len(readings[0].words)))]
+    body = [[r.title, *(r.listed(i) for i in range(len(r.words)))] for r in readings]
+    print(tabulate(body, head, disable_numparse=True))
+    out = args.out or Path(args.model_dir)
+    write_text(out / "interpret.md", tabulate(body, head, tablefmt="github", disable_numparse=True) + "\n")
+    files = pictures.save(pictures.words_under_images(readings, read_image), out / "interpret")
+    print(f"Written to {out / 'interpret.md'}, {', '.join(file.name for file in files)}")
+    return 0
+
+
+def interpret(model_dir: str, root: str, images: int, steps: int, top: int) -> list[Reading]:
+    """Readings of test images, of three draws from the prior, and of a line between the first two images."""
+    trainer = open_run(model_dir, *(["DATASET.ROOT", root] if root else []))
+    generator = getattr(trainer, "generator", None)
+    if not isinstance(generator, PromptDecoder) or not hasattr(generator, "encoder"):
+        raise ValueError(f"{model_dir} has no generator with an encoder and prompts (a SHIP run with the VAE has one)")
+    vocabulary = Vocabulary(trainer.clip, top)
+    bank, items = trainer.test_bank("test"), trainer.items["test"]
+    first_of_class = {int(label): i for i, label in reversed(list(enumerate(bank.labels)))}
+    rows = [first_of_class[label] for label in sorted(first_of_class)]
+    rows = [rows[round(i * (len(rows) - 1) / max(images - 1, 1))] for i in range(min(images, len(rows)))]
+    with torch.no_grad():
+        mean, _ = generator.encoder(bank.features[0, rows])
+        readings = [
+            Reading(f"image of {items[row].classname}", vocabulary.read(generator, z), items[row].impath)
+            for row, z in zip(rows, mean, strict=True)
+        ]
+        for i, z in enumerate(torch.randn(3, trainer.clip.dim, generator=stream(trainer.seed, "interpret"))):
+            readings.append(Reading(f"prior, draw {i + 1}", vocabulary.read(generator, z.to(mean.device))))
+        for share in torch.linspace(0, 1, steps).tolist() if len(rows) > 1 else []:
+            z = (1 - share) * mean[0] + share * mean[1]
+            readings.append(Reading(f"{share:.0%} of the way to image 2", vocabulary.read(generator, z)))
+    return readings
+
+
+class Vocabulary:
+    """CLIP's whole words and their token embeddings, of unit length; `top` of them are read."""
+
+    def __init__(self, clip: FrozenCLIP, top: int):
+        from clip.simple_tokenizer import SimpleTokenizer
+
+        ends = "</w>"  # tokens that end a word; only letters, and at least three of them: the rest says nothing
+        found = [
+            (token.removesuffix(ends), index)
+            for token, index in SimpleTokenizer().encoder.items()
+            if token.endswith(ends) and token.removesuffix(ends).isalpha() and len(token) >= 3 + len(ends)
+        ]
+        known = VOCABULARY[clip.name]() if clip.name in VOCABULARY else {index for _, index in found}
+        found = [(word, index) for word, index in found if index in known]
+        self.words = [word for word, _ in found]
+        self.top = min(top, len(found))
+        self.embeddings = normalise(clip.embed(torch.tensor([index for _, index in found])).float())  # (V, w)
+
+    def read(self, generator: PromptDecoder, z: Tensor) -> list[list[tuple[str, float]]]:
+        """The nearest words to each p_i + r of a latent (d,)."""
+        vectors = generator.prompt.ctx + generator.generator(z[None])  # (L, w)
+        similarity = normalise(vectors.float()) @ self.embeddings.T  # (L, V)
+        best = similarity.topk(self.top, dim=1)
+        return [
+            [(self.words[i], s) for i, s in zip(indices, values, strict=True)]
+            for indices, values in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
