@@ -1,14 +1,22 @@
 # make demo: set up, run the comparison on the embedded data set, print the table
+# make experiments: every other experiment on the embedded data sets, with tables and pictures in output/results.html
+# make figures: the pictures alone
 # make test: set up, run the whole suite
 PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
 TEST_READY := $(VENV)/.ready-test
 
-.PHONY: demo test lint clean
+.PHONY: demo experiments figures test lint clean
 
 demo: $(READY)
 	PYTHON=$(VENV)/bin/python bash scripts/ship/base2new.sh
+
+experiments: $(READY)
+	PYTHON=$(VENV)/bin/python bash scripts/ship/experiments.sh
+
+figures: $(READY)
+	PYTHON=$(VENV)/bin/python bash scripts/ship/figures.sh
 
 # One thread a worker: two workers on two cores do more than threads that wait for each other.
 test: $(TEST_READY)

@@ -23,7 +23,6 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-import embedded  # noqa: F401  an installed Dassl wins over the embedded one
 import trainers.ship  # noqa: F401  registers the trainer
 from trainers.prompting.rng import stream
 from trainers.prompting.runs import open_run

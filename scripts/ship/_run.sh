@@ -16,7 +16,9 @@ fi
 
 # The config that a method takes for a data set, unless CFG says otherwise.
 config_of() { # method dataset
-    if [ -n "${CFG:-}" ]; then
+    if [ "$1" != "${1#*:}" ]; then
+        echo "${1#*:}"
+    elif [ -n "${CFG:-}" ]; then
         echo "$CFG"
     elif is_embedded "$2"; then
         echo miniclip
@@ -34,9 +36,10 @@ config_of() { # method dataset
 is_embedded() { case "$1" in mini*) true ;; *) false ;; esac; } # dataset
 
 # "CoOp-all" is CoOp tuned on real shots of all classes: the upper bound. "SHIP+GDA" is SHIP with the learner GDA, whose
-# settings configs/trainers/SHIP/with_GDA.yaml adds to SHIP's own.
+# settings configs/trainers/SHIP/with_GDA.yaml adds to SHIP's own. "CoOp:vit_b16_ep50" is CoOp with that config.
 trainer_of() { # method
-    local method=${1%-all}
+    local method=${1%%:*}
+    method=${method%-all}
     echo "${method%%+*}"
 }
 train_subset_of() { case "$1" in *-all) echo all ;; *) echo base ;; esac; } # method
@@ -96,6 +99,7 @@ last_epoch() { # folder of a trained run
 # within the base classes, to choose settings on (dev).
 joint_run() { # method dataset seed folder gzsl|dev [flags]
     local method=$1 flags=()
+    is_ours || { echo "error: $0 needs this project's own data sets; in a CoOp checkout use base2new.sh" >&2; return 2; }
     if [ "$method" = ZeroshotCLIP ]; then flags=(--eval-only); fi
     one_run "${@:1:5}" "${flags[@]}" "${@:6}"
 }
@@ -110,7 +114,12 @@ one_run() { # method dataset seed folder subset [flags]
     trainer=$(trainer_of "$method")
     root=$(data_root_of "$dataset") || return 2
     cfg=$(config_of "$method" "$dataset")
-    case "$method" in *+*) overlay=(--config-file "configs/trainers/$trainer/with_${method#*+}.yaml") ;; esac
+    case "$method" in
+        *+*)
+            overlay=${method#*+}
+            overlay=(--config-file "configs/trainers/$trainer/with_${overlay%%:*}.yaml")
+            ;;
+    esac
     if [ "$trainer" = SHIP ] || is_ours; then
         extra=(FEATURES.CACHE_DIR "${FEATURE_CACHE:-$OUTPUT/features}")
     fi

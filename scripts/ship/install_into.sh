@@ -8,7 +8,7 @@
 # removes what was installed, unless one of its files has changed since (--force: all the same).
 set -euo pipefail
 
-FOLDERS=(trainers/ship trainers/prompting trainers/learners trainers/reporting trainers/report.py configs/trainers/SHIP scripts/ship)
+FOLDERS=(trainers/ship trainers/prompting trainers/learners trainers/reporting trainers/report.py trainers/figures.py configs/trainers/SHIP scripts/ship)
 IMPORT="import trainers.ship"
 MANIFEST=.ship-installed # sha256 and path of every installed file
 

@@ -4,7 +4,7 @@
 #   bash scripts/ship/learners.sh [DATASET] [SEEDS...]          the embedded data set, seeds 1 2 3
 #
 # From the environment: METHODS, JOBS as in _experiment.sh, and DATA CFG SHOTS OUTPUT FEATURE_CACHE OPTS PYTHON VERBOSE as
-# in _run.sh. A method is a trainer, or SHIP+<learner>.
+# in _run.sh. A method is a trainer or SHIP+<learner>, and may name its config: CoOp:vit_b16_ep50.
 . "$(dirname "${BASH_SOURCE[0]}")/_run.sh"
 . "$(dirname "${BASH_SOURCE[0]}")/_experiment.sh"
 
@@ -12,14 +12,15 @@ dataset=${1:-miniworld}
 shift || true
 seeds=("$@")
 [ ${#seeds[@]} -gt 0 ] || seeds=(1 2 3)
-METHODS=${METHODS:-ZeroshotCLIP CoOp SHIP CoCoOp SHIP+CoCoOp CLIPAdapter SHIP+CLIPAdapter TipAdapter SHIP+TipAdapter \
+long=$(is_embedded "$dataset" && echo CoOp:miniclip_ep200 || true) # CoOp trained as long as it likes
+METHODS=${METHODS:-ZeroshotCLIP CoOp $long SHIP CoCoOp SHIP+CoCoOp CLIPAdapter SHIP+CLIPAdapter TipAdapter SHIP+TipAdapter \
     TipAdapterF SHIP+TipAdapterF LinearProbe SHIP+LinearProbe GDA SHIP+GDA}
 need_dataset "$dataset"
 
 run_seed() { # seed
     local method folder
     for method in $METHODS; do
-        folder="$OUTPUT/learners/$dataset/shots_$SHOTS/$method/$(config_of "$method" "$dataset")/seed$1"
+        folder="$OUTPUT/learners/$dataset/shots_$SHOTS/${method%%:*}/$(config_of "$method" "$dataset")/seed$1"
         step "$method seed $1" "$folder" joint_run "$method" "$dataset" "$1" "$folder" gzsl || continue
     done
 }

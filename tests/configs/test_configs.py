@@ -7,14 +7,16 @@ import pytest
 import train
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-TRAINERS = sorted(CONFIGS.glob("trainers/*/*.yaml"))
+OVERLAYS = sorted(CONFIGS.glob("trainers/SHIP/with_*.yaml"))  # merged over another of SHIP's
+TRAINERS = sorted(set(CONFIGS.glob("trainers/*/*.yaml")) - set(OVERLAYS))
 
 
-def merged(trainer_file: Path, dataset: str = "miniworld"):
+def merged(trainer_file: Path, dataset: str = "miniworld", overlay: Path | None = None):
     return train.setup_cfg(
         train.parse_args(
             [
                 *("--trainer", trainer_file.parent.name, "--config-file", str(trainer_file)),
+                *(("--config-file", str(overlay)) if overlay else ()),
                 *("--dataset-config-file", str(CONFIGS / "datasets" / f"{dataset}.yaml")),
             ]
         )
@@ -26,6 +28,15 @@ def test_every_trainers_config_merges(file: Path):
     cfg = merged(file)
     assert cfg.MODEL.BACKBONE.NAME
     assert set(cfg.INPUT.TRANSFORMS) == {"random_resized_crop", "random_flip", "normalize"}
+
+
+@pytest.mark.parametrize("below", ["miniclip", "vit_b16"])
+@pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda f: f.stem)
+def test_every_overlay_changes_the_learner_and_keeps_the_rest(overlay: Path, below: str):
+    plain, changed = (merged(CONFIGS / "trainers" / "SHIP" / f"{below}.yaml", overlay=o) for o in (None, overlay))
+    assert changed.TRAINER.SHIP.LEARNER == overlay.stem.removeprefix("with_") != plain.TRAINER.SHIP.LEARNER
+    assert changed.TRAINER.SHIP.GENERATOR == plain.TRAINER.SHIP.GENERATOR and changed.INPUT == plain.INPUT
+    assert changed.MODEL.BACKBONE.NAME == plain.MODEL.BACKBONE.NAME
 
 
 @pytest.mark.parametrize("file", sorted(CONFIGS.glob("datasets/*.yaml")), ids=lambda f: f.stem)

@@ -136,6 +136,15 @@ def test_learners_run_alone_and_with_ship(checkout: Path):
     assert (checkout / "output/learners/miniworld/shots_16/SHIP+GDA/miniclip/seed2/results.json").is_file()
 
 
+def test_a_method_may_name_its_config(checkout: Path):
+    methods = "CoOp:vit_b32 SHIP+GDA:vit_b32"
+    done = bash(checkout, "scripts/ship/learners.sh", "miniworld", "2", METHODS=methods)
+    assert done.returncode == 0, done.stderr
+    assert calls(checkout) == ["CoOp 2 gzsl", "SHIP 2 gzsl with GDA.yaml"]
+    for method in ("CoOp", "SHIP+GDA"):
+        assert (checkout / f"output/learners/miniworld/shots_16/{method}/vit_b32/seed2/results.json").is_file()
+
+
 def test_every_learner_has_its_overlay_in_the_default_list():
     text = (REPOSITORY / "scripts/ship/learners.sh").read_text()
     overlays = {file.stem.removeprefix("with_") for file in REPOSITORY.glob("configs/trainers/SHIP/with_*.yaml")}

@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Every experiment, one after the other: learners, ablations, few-shot curves, generalized zero-shot learning, transfer;
+# then the pictures and a page with all tables.
+#
+#   bash scripts/ship/experiments.sh [SEEDS...]                 the embedded data sets, seeds 1 2 3
+#
+# From the environment: what the single scripts read. Finished runs are skipped, interrupted ones go on.
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+here=scripts/ship
+OUTPUT=${OUTPUT:-output}
+if [ -z "${PYTHON:-}" ]; then
+    PYTHON=python3
+    if [ -x .venv/bin/python ]; then PYTHON=.venv/bin/python; fi
+fi
+seeds=("$@")
+[ ${#seeds[@]} -gt 0 ] || seeds=(1 2 3)
+export SEEDS="${seeds[*]}"
+
+status=0
+begin=$SECONDS
+for script in learners gzsl few_shot ablation; do
+    bash "$here/$script.sh" miniworld "${seeds[@]}" || status=1
+    echo
+done
+bash "$here/cross_dataset.sh" || status=1
+echo
+OUTPUT=$OUTPUT PYTHON=$PYTHON bash "$here/figures.sh" || status=1
+"$PYTHON" -m trainers.report "$OUTPUT" --out "$OUTPUT/results.html" --out "$OUTPUT/results.md" >/dev/null || status=1
+echo "All experiments took $((SECONDS - begin)) s; their tables and pictures are in $OUTPUT/results.html"
+exit $status

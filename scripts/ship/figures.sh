@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# The pictures of the embedded experiments, into OUTPUT/figures: features, confusion, training curves and the words of the
+# prompts (of SHIP's first seed), few-shot curves, base against new accuracy. What has not been run yet is run.
+#
+#   bash scripts/ship/figures.sh
+#
+# From the environment: what learners.sh and few_shot.sh read.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+OUTPUT=${OUTPUT:-output}
+if [ -z "${PYTHON:-}" ]; then
+    PYTHON=python3
+    if [ -x .venv/bin/python ]; then PYTHON=.venv/bin/python; fi
+fi
+read -r -a seeds <<<"${SEEDS:-1 2 3}"
+for script in learners few_shot; do
+    echo "What the pictures need of $script:"
+    bash "scripts/ship/$script.sh" miniworld "${seeds[@]}" | grep -v "finished before" | grep "seed" || true
+done
+
+figures="$OUTPUT/figures"
+run="$OUTPUT/learners/miniworld/shots_16/SHIP/miniclip/seed${seeds[0]}"
+for picture in features confusion curves; do
+    "$PYTHON" -m trainers.figures "$picture" "$run" --out "$figures"
+done
+"$PYTHON" -m trainers.ship.interpret --model-dir "$run" --out "$figures" | tail -n 1
+"$PYTHON" -m trainers.figures shots "$OUTPUT" --out "$figures"
+"$PYTHON" -m trainers.figures scatter "$OUTPUT" --out "$figures"
