@@ -5,7 +5,7 @@
 #   bash scripts/ship/ablation.sh [DATASET] [SEEDS...]          the embedded data set, seeds 1 2 3
 #
 # From the environment: ROWS (names of the rows below; default all), SUBSET (default gzsl; dev: within the base classes, to
-# choose settings without a look at the test images), JOBS as in _experiment.sh, and DATA CFG SHOTS OUTPUT FEATURE_CACHE
+# choose settings without a look at the test images; in a folder of its own), JOBS as in _experiment.sh, and DATA CFG SHOTS OUTPUT FEATURE_CACHE
 # OPTS PYTHON VERBOSE as in _run.sh.
 . "$(dirname "${BASH_SOURCE[0]}")/_run.sh"
 . "$(dirname "${BASH_SOURCE[0]}")/_experiment.sh"
@@ -45,6 +45,7 @@ shift || true
 seeds=("$@")
 [ ${#seeds[@]} -gt 0 ] || seeds=(1 2 3)
 SUBSET=${SUBSET:-gzsl}
+table=ablation$([ "$SUBSET" = gzsl ] || echo "_$SUBSET")
 need_dataset "$dataset"
 
 run_seed() { # seed
@@ -61,12 +62,12 @@ run_seed() { # seed
             shift 2
         done
         set -- "$seed"
-        folder="$OUTPUT/ablation/$dataset/shots_$SHOTS/$name/$(config_of SHIP "$dataset")/seed$seed"
+        folder="$OUTPUT/$table/$dataset/shots_$SHOTS/$name/$(config_of SHIP "$dataset")/seed$seed"
         step "$name seed $seed" "$folder" joint_run SHIP "$dataset" "$seed" "$folder" "$SUBSET" "${pairs[@]}" </dev/null || continue
     done < <(ablations)
 }
 
 echo "Ablations of SHIP on $dataset, $SHOTS shots, seeds ${seeds[*]}"
 for_each run_seed "${seeds[@]}"
-stem="$OUTPUT/ablation/${dataset}_shots_$SHOTS"
-finish "$OUTPUT/ablation" "$stem.md" "$stem.csv" "$stem.json"
+stem="$OUTPUT/$table/${dataset}_shots_$SHOTS"
+finish "$OUTPUT/$table" "$stem.md" "$stem.csv" "$stem.json"

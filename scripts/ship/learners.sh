@@ -3,7 +3,8 @@
 #
 #   bash scripts/ship/learners.sh [DATASET] [SEEDS...]          the embedded data set, seeds 1 2 3
 #
-# From the environment: METHODS, JOBS as in _experiment.sh, and DATA CFG SHOTS OUTPUT FEATURE_CACHE OPTS PYTHON VERBOSE as
+# From the environment: SUBSET (default gzsl; dev: within the base classes, to choose settings without a look at the test
+# images; in a folder of its own), METHODS, JOBS as in _experiment.sh, and DATA CFG SHOTS OUTPUT FEATURE_CACHE OPTS PYTHON VERBOSE as
 # in _run.sh. A method is a trainer or SHIP+<learner>, and may name its config: CoOp:vit_b16_ep50.
 . "$(dirname "${BASH_SOURCE[0]}")/_run.sh"
 . "$(dirname "${BASH_SOURCE[0]}")/_experiment.sh"
@@ -15,17 +16,19 @@ seeds=("$@")
 long=$(is_embedded "$dataset" && echo CoOp:miniclip_ep200 || true) # CoOp trained as long as it likes
 METHODS=${METHODS:-ZeroshotCLIP CoOp $long SHIP CoCoOp SHIP+CoCoOp CLIPAdapter SHIP+CLIPAdapter TipAdapter SHIP+TipAdapter \
     TipAdapterF SHIP+TipAdapterF LinearProbe SHIP+LinearProbe GDA SHIP+GDA}
+SUBSET=${SUBSET:-gzsl}
+name=learners$([ "$SUBSET" = gzsl ] || echo "_$SUBSET")
 need_dataset "$dataset"
 
 run_seed() { # seed
     local method folder
     for method in $METHODS; do
-        folder="$OUTPUT/learners/$dataset/shots_$SHOTS/${method%%:*}/$(config_of "$method" "$dataset")/seed$1"
-        step "$method seed $1" "$folder" joint_run "$method" "$dataset" "$1" "$folder" gzsl || continue
+        folder="$OUTPUT/$name/$dataset/shots_$SHOTS/${method%%:*}/$(config_of "$method" "$dataset")/seed$1"
+        step "$method seed $1" "$folder" joint_run "$method" "$dataset" "$1" "$folder" "$SUBSET" || continue
     done
 }
 
 echo "Learners on $dataset, $SHOTS shots, seeds ${seeds[*]}"
 for_each run_seed "${seeds[@]}"
-stem="$OUTPUT/learners/${dataset}_shots_$SHOTS"
-finish "$OUTPUT/learners" "$stem.md" "$stem.csv" "$stem.json"
+stem="$OUTPUT/$name/${dataset}_shots_$SHOTS"
+finish "$OUTPUT/$name" "$stem.md" "$stem.csv" "$stem.json"

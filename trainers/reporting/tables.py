@@ -142,7 +142,8 @@ def tables_of(runs: list[Run], seeds: Iterable[int] | None = None) -> list[Table
     groups: dict[str, list[Run]] = {}
     for run in runs:
         if wanted is None or run.seed in wanted:
-            name = run.experiment + (", validation within the base classes" if run.subset == "dev" else "")
+            validated = ", validation within the base classes" if run.subset == "dev" else ""
+            name = f"{run.experiment.replace('_dev', '')}{validated}"
             groups.setdefault(name, []).append(run)
     tables = (table_of(name, group, wanted) for name, group in groups.items())
     return [table for table in tables if table.rows]
@@ -174,7 +175,7 @@ def table_of(name: str, runs: list[Run], seeds: list[int] | None) -> Table:
             keys.append(head)
         elif head in ("data set", "shots") and values:
             facts[head] = values.pop()
-    return Table(name, facts, keys, columns, shown, remarks(shown, columns, seeds))
+    return Table(name, facts, keys, columns, shown, remarks(name, shown, columns, seeds))
 
 
 def columns_of(run: Run) -> dict[str, float]:
@@ -232,7 +233,7 @@ def tell_differences(rows: list[Row]) -> None:
                     row.differs += f"{'; ' if row.differs else ''}{short} {row.settings.get(key)}"
 
 
-def remarks(rows: list[Row], columns: list[str], seeds: list[int] | None) -> list[str]:
+def remarks(name: str, rows: list[Row], columns: list[str], seeds: list[int] | None) -> list[str]:
     notes = []
     expected = sorted(set(seeds or []) | {seed for row in rows for seed in row.seeds()})
     for row in rows:
@@ -241,7 +242,6 @@ def remarks(rows: list[Row], columns: list[str], seeds: list[int] | None) -> lis
             if missing and column != "train_s" and (row.seeds(column) or column in ("base", "new", "accuracy")):
                 where = "" if len({r.dataset for r in rows}) == 1 else f" on {row.dataset}"
                 notes.append(f"MISSING: {row.label}{where}, {HEADINGS[column]}: seeds {', '.join(map(str, missing))}")
-    notes.append(
-        "Accuracy in percent on test images, mean +- population deviation over seeds; last epoch, no selection."
-    )
+    images = "images of base classes that are not for testing" if "validation" in name else "test images"
+    notes.append(f"Accuracy in percent on {images}, mean +- population deviation over seeds; last epoch, no selection.")
     return [*notes, *(text for column, text in EXPLANATIONS.items() if column in columns)]

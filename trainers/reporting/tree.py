@@ -18,7 +18,8 @@ LAYOUTS = (
     r"(?P<dataset>[^/]+)/seed(?P<seed>\d+)$",
     r"(?P<dataset>[^/]+)/(?P<method>[^/]+)/(?P<config>[^/]+)_(?P<shots>\d+)shots/(?:[^/]+/)?seed(?P<seed>\d+)$",
 )
-EXPERIMENTS = ("base2new", "cross_dataset", "gzsl", "gzsl_dev", "learners", "ablation", "few_shot")  # scripts' folders
+# The scripts' folders; those on validation images end in _dev.
+EXPERIMENTS = ("base2new", "cross_dataset", "gzsl", "learners", "ablation", "few_shot")
 # Config keys that may differ between the runs of one row.
 OF_A_RUN = {
     *INDIFFERENT,
@@ -98,7 +99,7 @@ def read_run(folder: Path, root: Path) -> Run | None:
 def experiment_of(prefix: Path, root: Path) -> str:
     """From one of the scripts' folders on, else the path below the root, else the root's name."""
     for i in range(len(prefix.parts) - 1, -1, -1):
-        if prefix.parts[i] in EXPERIMENTS:
+        if prefix.parts[i].removesuffix("_dev") in EXPERIMENTS:
             return "/".join(prefix.parts[i:])
     below = prefix.relative_to(root).as_posix() if prefix.is_relative_to(root) else "."
     return root.name if below == "." else below
