@@ -53,6 +53,14 @@ accuracy_of() { # folder
     echo "${found:+$found }"
 }
 
+# Every word of a list with every seed, a line each: what for_each takes to keep all cores busy.
+with_seeds() { # words...
+    local seed word
+    for seed in "${seeds[@]}"; do
+        for word in "$@"; do echo "$seed $word"; done
+    done
+}
+
 # Run a function for each argument, JOBS at once.
 for_each() { # function arguments...
     local action=$1 argument

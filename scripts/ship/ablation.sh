@@ -48,26 +48,23 @@ SUBSET=${SUBSET:-gzsl}
 table=ablation$([ "$SUBSET" = gzsl ] || echo "_$SUBSET")
 need_dataset "$dataset"
 
-run_seed() { # seed
-    local name words pairs folder
-    while read -r name words; do
-        case " ${ROWS:-$name} " in *" $name "*) ;; *) continue ;; esac
-        pairs=()
-        # shellcheck disable=SC2086  # words of the table above
-        set -- "$1" $words
-        local seed=$1
-        shift
-        while [ $# -gt 1 ]; do
-            pairs+=("TRAINER.SHIP.$1" "${2//\"/}")
-            shift 2
-        done
-        set -- "$seed"
-        folder="$OUTPUT/$table/$dataset/shots_$SHOTS/$name/$(config_of SHIP "$dataset")/seed$seed"
-        step "$name seed $seed" "$folder" joint_run SHIP "$dataset" "$seed" "$folder" "$SUBSET" "${pairs[@]}" </dev/null || continue
-    done < <(ablations)
+run_one() { # "seed name KEY VALUE ..."
+    local words pairs=() folder
+    read -r -a words <<<"$1"
+    local seed=${words[0]} name=${words[1]} i
+    for ((i = 2; i < ${#words[@]}; i += 2)); do
+        pairs+=("TRAINER.SHIP.${words[i]}" "${words[i + 1]//\"/}")
+    done
+    folder="$OUTPUT/$table/$dataset/shots_$SHOTS/$name/$(config_of SHIP "$dataset")/seed$seed"
+    step "$name seed $seed" "$folder" joint_run SHIP "$dataset" "$seed" "$folder" "$SUBSET" "${pairs[@]}"
 }
 
+rows=()
+while read -r row; do
+    case " ${ROWS:-${row%% *}} " in *" ${row%% *} "*) rows+=("$row") ;; esac
+done < <(ablations)
 echo "Ablations of SHIP on $dataset, $SHOTS shots, seeds ${seeds[*]}"
-for_each run_seed "${seeds[@]}"
+mapfile -t runs < <(with_seeds "${rows[@]}")
+for_each run_one "${runs[@]}"
 stem="$OUTPUT/$table/${dataset}_shots_$SHOTS"
 finish "$OUTPUT/$table" "$stem.md" "$stem.csv" "$stem.json"

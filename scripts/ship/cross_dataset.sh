@@ -29,29 +29,30 @@ place_of() { # method dataset seed
     echo "$OUTPUT/cross_dataset/$source/$2/shots_$SHOTS/$1/$(config_of "$1" "$source")/seed$3"
 }
 
-run_seed() { # seed
-    local method target trained folder flags title
-    for method in $METHODS; do
-        trained=$(place_of "$method" "$source" "$1")
+run_one() { # "seed method"
+    local seed method target trained folder flags title
+    read -r seed method <<<"$1"
+    trained=$(place_of "$method" "$source" "$seed")
+    case "$method" in
+        ZeroshotCLIP) flags=(--eval-only) title="$source" ;;
+        SHIP*) flags=(TRAINER.SHIP.GENERATOR.ONLY True) title="generator on $source" ;;
+        *) flags=() title="training on $source" ;;
+    esac
+    step "$method seed $seed, $title" "$trained" one_run "$method" "$source" "$seed" "$trained" all "${flags[@]}" || return
+    for target in "${targets[@]}"; do
+        folder=$(place_of "$method" "$target" "$seed")
         case "$method" in
-            ZeroshotCLIP) flags=(--eval-only) title="$source" ;;
-            SHIP*) flags=(TRAINER.SHIP.GENERATOR.ONLY True) title="generator on $source" ;;
-            *) flags=() title="training on $source" ;;
+            ZeroshotCLIP) flags=(--eval-only) ;;
+            SHIP*) flags=(TRAINER.SHIP.REAL False TRAINER.SHIP.GENERATOR.FROM "$trained") ;;
+            *) flags=(--eval-only --model-dir "$trained") ;;
         esac
-        step "$method seed $1, $title" "$trained" one_run "$method" "$source" "$1" "$trained" all "${flags[@]}" || continue
-        for target in "${targets[@]}"; do
-            folder=$(place_of "$method" "$target" "$1")
-            case "$method" in
-                ZeroshotCLIP) flags=(--eval-only) ;;
-                SHIP*) flags=(TRAINER.SHIP.REAL False TRAINER.SHIP.GENERATOR.FROM "$trained") ;;
-                *) flags=(--eval-only --model-dir "$trained") ;;
-            esac
-            step "$method seed $1, $target" "$folder" one_run "$method" "$target" "$1" "$folder" all "${flags[@]}" || continue
-        done
+        step "$method seed $seed, $target" "$folder" one_run "$method" "$target" "$seed" "$folder" all "${flags[@]}" || continue
     done
 }
 
 echo "From $source to ${targets[*]}, $SHOTS shots, seeds ${seeds[*]}; methods: $METHODS"
-for_each run_seed "${seeds[@]}"
+# shellcheck disable=SC2086  # METHODS is a list of words
+mapfile -t runs < <(with_seeds $METHODS)
+for_each run_one "${runs[@]}"
 stem="$OUTPUT/cross_dataset/${source}_shots_$SHOTS"
 finish "$OUTPUT/cross_dataset" "$stem.md" "$stem.csv" "$stem.json"

@@ -15,17 +15,18 @@ seeds=("$@")
 METHODS=${METHODS:-ZeroshotCLIP CoOp CLIPAdapter SHIP}
 need_dataset "$dataset"
 
-run_seed() { # seed
-    local method folder
+run_one() { # "seed method"
+    local seed method folder
+    read -r seed method <<<"$1"
     for SHOTS in ${ALL_SHOTS:-1 2 4 8 16}; do
-        for method in $METHODS; do
-            folder="$OUTPUT/few_shot/$dataset/shots_$SHOTS/$method/$(config_of "$method" "$dataset")/seed$1"
-            step "$method, $SHOTS shots, seed $1" "$folder" joint_run "$method" "$dataset" "$1" "$folder" gzsl || continue
-        done
+        folder="$OUTPUT/few_shot/$dataset/shots_$SHOTS/$method/$(config_of "$method" "$dataset")/seed$seed"
+        step "$method, $SHOTS shots, seed $seed" "$folder" joint_run "$method" "$dataset" "$seed" "$folder" gzsl || continue
     done
 }
 
 echo "Few-shot curves on $dataset, seeds ${seeds[*]}"
-for_each run_seed "${seeds[@]}"
+# shellcheck disable=SC2086  # METHODS is a list of words
+mapfile -t runs < <(with_seeds $METHODS)
+for_each run_one "${runs[@]}"
 stem="$OUTPUT/few_shot/$dataset"
 finish "$OUTPUT/few_shot" "$stem.md" "$stem.csv" "$stem.json"

@@ -25,18 +25,19 @@ penalty_of() { # results.json
     "$PYTHON" -c 'import json, sys; print(json.load(open(sys.argv[1]))["figures"]["best_penalty"])' "$1"
 }
 
-run_seed() { # seed
-    local method place dev
-    for method in $METHODS; do
-        place="$dataset/shots_$SHOTS/$method/$(config_of "$method" "$dataset")/seed$1"
-        dev="$OUTPUT/gzsl_dev/$place"
-        step "$method seed $1, penalty" "$dev" joint_run "$method" "$dataset" "$1" "$dev" dev || continue
-        step "$method seed $1" "$OUTPUT/gzsl/$place" joint_run "$method" "$dataset" "$1" "$OUTPUT/gzsl/$place" gzsl \
-            TEST.BASE_PENALTY "$(penalty_of "$dev/results.json")" || continue
-    done
+run_one() { # "seed method"
+    local seed method place dev
+    read -r seed method <<<"$1"
+    place="$dataset/shots_$SHOTS/$method/$(config_of "$method" "$dataset")/seed$seed"
+    dev="$OUTPUT/gzsl_dev/$place"
+    step "$method seed $seed, penalty" "$dev" joint_run "$method" "$dataset" "$seed" "$dev" dev || return
+    step "$method seed $seed" "$OUTPUT/gzsl/$place" joint_run "$method" "$dataset" "$seed" "$OUTPUT/gzsl/$place" gzsl \
+        TEST.BASE_PENALTY "$(penalty_of "$dev/results.json")"
 }
 
 echo "Generalized zero-shot learning on $dataset, seeds ${seeds[*]}; methods: $METHODS"
-for_each run_seed "${seeds[@]}"
+# shellcheck disable=SC2086  # METHODS is a list of words
+mapfile -t runs < <(with_seeds $METHODS)
+for_each run_one "${runs[@]}"
 stem="$OUTPUT/gzsl/${dataset}_shots_$SHOTS"
 finish "$OUTPUT/gzsl" "$stem.md" "$stem.csv" "$stem.json"

@@ -20,15 +20,16 @@ SUBSET=${SUBSET:-gzsl}
 name=learners$([ "$SUBSET" = gzsl ] || echo "_$SUBSET")
 need_dataset "$dataset"
 
-run_seed() { # seed
-    local method folder
-    for method in $METHODS; do
-        folder="$OUTPUT/$name/$dataset/shots_$SHOTS/${method%%:*}/$(config_of "$method" "$dataset")/seed$1"
-        step "$method seed $1" "$folder" joint_run "$method" "$dataset" "$1" "$folder" "$SUBSET" || continue
-    done
+run_one() { # "seed method"
+    local seed method folder
+    read -r seed method <<<"$1"
+    folder="$OUTPUT/$name/$dataset/shots_$SHOTS/${method%%:*}/$(config_of "$method" "$dataset")/seed$seed"
+    step "$method seed $seed" "$folder" joint_run "$method" "$dataset" "$seed" "$folder" "$SUBSET"
 }
 
 echo "Learners on $dataset, $SHOTS shots, seeds ${seeds[*]}"
-for_each run_seed "${seeds[@]}"
+# shellcheck disable=SC2086  # METHODS is a list of words
+mapfile -t runs < <(with_seeds $METHODS)
+for_each run_one "${runs[@]}"
 stem="$OUTPUT/$name/${dataset}_shots_$SHOTS"
 finish "$OUTPUT/$name" "$stem.md" "$stem.csv" "$stem.json"

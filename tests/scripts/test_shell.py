@@ -53,7 +53,7 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def bash(checkout: Path, script: str, *args: str, **environment: str) -> subprocess.CompletedProcess:
-    env = {**os.environ, "PYTHON": sys.executable, "PYTHONPATH": str(REPOSITORY), **environment}
+    env = {**os.environ, "PYTHON": sys.executable, "PYTHONPATH": str(REPOSITORY), "JOBS": "1", **environment}
     env.pop("DATA", None) if "DATA" not in environment else None
     return subprocess.run(["bash", checkout / script, *args], env=env, capture_output=True, text=True)
 
