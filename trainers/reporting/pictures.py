@@ -14,7 +14,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 
 from trainers.prompting.files import replacing
 
-from .tables import LABELS, Row
+from .tables import LABELS, Row, learner_of
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999933")
 MARKERS = "osD^vPX*"
@@ -187,7 +187,7 @@ def few_shot_curves(rows: Sequence[Row]) -> Figure:
 
 def base_against_new(rows: Sequence[Row]) -> Figure:
     """Base against new accuracy, alone (hollow) and with SHIP's features (filled), and lines of equal H."""
-    learners = list(dict.fromkeys(_learner(row.method) for row in rows))
+    learners = list(dict.fromkeys(learner_of(row.method) for row in rows))
     figure = Figure(figsize=(13.5, 5.8))
     axes = figure.subplots(1, 2)
     for ax, prefix, title in zip(
@@ -196,7 +196,7 @@ def base_against_new(rows: Sequence[Row]) -> Figure:
         base, new = f"{prefix}base", f"{prefix}new"
         shown = [row for row in rows if row.values.get(base) and row.values.get(new)]
         for row in shown:
-            i = learners.index(_learner(row.method))
+            i = learners.index(learner_of(row.method))
             ax.errorbar(
                 row.mean(base),
                 row.mean(new),
@@ -225,10 +225,6 @@ def base_against_new(rows: Sequence[Row]) -> Figure:
     axes[1].legend(handles=handles, loc="center left", bbox_to_anchor=(1.0, 0.5))
     figure.tight_layout()
     return figure
-
-
-def _learner(method: str) -> str:
-    return "CoOp" if method == "SHIP" else method.removeprefix("SHIP+")
 
 
 def _lines_of_equal_h(ax: Any) -> None:

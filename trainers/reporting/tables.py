@@ -212,15 +212,24 @@ def choose_columns(experiment: str, rows: Iterable[Row]) -> list[str]:
 
 
 def place(row: Row) -> tuple:
-    rank = ORDER.index(row.method) if row.method in ORDER else len(ORDER)
-    return row.dataset, row.shots, row.method == UPPER_BOUND, rank, row.method.split("+")[-1], row.method, row.config
+    """Where a row stands: a learner alone, then with SHIP's features; the upper bound last."""
+    learner = learner_of(row.method)
+    rank = ORDER.index(learner) if learner in ORDER else len(ORDER)
+    ships = row.method.startswith("SHIP")
+    return row.dataset, row.shots, row.method == UPPER_BOUND, rank, learner, ships, row.method, row.config
+
+
+def learner_of(method: str) -> str:
+    """What is tuned: "SHIP" alone tunes CoOp's context."""
+    return "CoOp" if method == "SHIP" else method.removeprefix("SHIP+")
 
 
 def tell_differences(rows: list[Row]) -> None:
-    """Note of each row the settings that most rows of its trainer have otherwise."""
+    """Note of each row the settings that most rows of its trainer (of SHIP, with its learner) have otherwise."""
     kinds: dict[str, list[Row]] = {}
     for row in rows:
-        kinds.setdefault(row.settings.get("TRAINER.NAME", ""), []).append(row)
+        kind = row.method if "+" in row.method else row.settings.get("TRAINER.NAME", "")
+        kinds.setdefault(kind, []).append(row)
     for kind in kinds.values():
         for key in sorted({key for row in kind for key in row.settings}):
             values = Counter(repr(row.settings.get(key)) for row in kind)
