@@ -12,7 +12,7 @@ dataset=${1:-miniworld}
 shift || true
 seeds=("$@")
 [ ${#seeds[@]} -gt 0 ] || seeds=(1 2 3)
-METHODS=${METHODS:-ZeroshotCLIP CoOp CLIPAdapter SHIP}
+METHODS=${METHODS:-ZeroshotCLIP CoOp SHIP CLIPAdapter SHIP+CLIPAdapter}
 need_dataset "$dataset"
 
 run_one() { # "seed method"

@@ -10,7 +10,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, NullLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from trainers.prompting.files import replacing
 
@@ -210,6 +210,9 @@ def base_against_new(rows: Sequence[Row]) -> Figure:
                 elinewidth=0.8,
                 alpha=0.95,
             )
+            if sum(other.method == row.method for other in shown) > 1:  # one method with several configs
+                place = (row.mean(base), row.mean(new))
+                ax.annotate(row.config, place, textcoords="offset points", xytext=(9, -14), fontsize=9, color="#555")
         _lines_of_equal_h(ax)
         ax.set_title(title)
         ax.set_xlabel("base accuracy (%)")
@@ -230,6 +233,8 @@ def base_against_new(rows: Sequence[Row]) -> Figure:
 def _lines_of_equal_h(ax: Any) -> None:
     x_range, y_range = ax.get_xlim(), ax.get_ylim()
     x, y = np.meshgrid(np.linspace(*x_range, 200), np.linspace(*y_range, 200))
-    lines = ax.contour(x, y, 2 * x * y / (x + y), levels=8, colors="#bbb", linestyles=":", linewidths=1)
+    h = 2 * x * y / (x + y)
+    levels = MaxNLocator(nbins=8, integer=True).tick_values(h.min(), h.max())
+    lines = ax.contour(x, y, h, levels=levels, colors="#bbb", linestyles=":", linewidths=1)
     ax.clabel(lines, fmt="H %.0f", fontsize=9)
     ax.set_xlim(x_range), ax.set_ylim(y_range)
