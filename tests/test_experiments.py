@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from dassl.data.datasets import build_dataset
 
 import train
+from datasets.miniworld import MiniWorld
 from embedded.miniclip import world
 from tests.runs import SMALL, arguments, run
 from trainers.prompting.trainer import PromptTrainer
@@ -108,6 +110,17 @@ def test_ship_carries_a_generator_over_and_sees_no_image_of_the_target(worlds: P
     assert "SHIP: 0 base classes with images, 40 new classes by name" in log and "Took the generator from" in log
     again = run(worlds, worlds / "again", "SHIP", *options)
     assert again["figures"] == result["figures"]
+
+
+def test_a_target_may_have_test_images_alone_as_imagenets_variants_do(worlds: Path, monkeypatch, capsys):
+    source = generator_of_the_source(worlds)
+    original = MiniWorld.read_split
+    monkeypatch.setattr(MiniWorld, "read_split", lambda self: replace(original(self), train=[], val=[]))
+    options = ("DATASET.SUBSAMPLE_CLASSES", "all", "TRAINER.SHIP.REAL", False, f"{GENERATOR}.FROM", source)
+    result = run(worlds, worlds / "target", "SHIP", *options)
+    assert result["figures"]["total"] == 40 * SMALL["test"]
+    assert train.main(arguments(worlds, worlds / "real", "CoOp", "DATASET.SUBSAMPLE_CLASSES", "all")) == 2
+    assert "has no training images" in capsys.readouterr().err
 
 
 def test_a_source_without_a_generator_is_named(worlds: Path, capsys: pytest.CaptureFixture):
