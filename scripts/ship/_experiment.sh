@@ -4,6 +4,12 @@
 # From the environment: JOBS, the number of runs at once (default 1; on the embedded data set as many as there are cores,
 # at most 4), each with its share of the cores.
 
+take_arguments() { # [dataset] [seeds...]
+    dataset=${1:-miniworld}
+    seeds=("${@:2}")
+    [ ${#seeds[@]} -gt 0 ] || seeds=(1 2 3)
+}
+
 need_dataset() { # dataset
     [ -f "configs/datasets/$1.yaml" ] || {
         echo "error: there is no data set $1; known: $(cd configs/datasets && ls | sed 's/\.yaml$//' | tr '\n' ' ')" >&2
@@ -53,14 +59,6 @@ accuracy_of() { # folder
     echo "${found:+$found }"
 }
 
-# Every word of a list with every seed, a line each: what for_each takes to keep all cores busy.
-with_seeds() { # words...
-    local seed word
-    for seed in "${seeds[@]}"; do
-        for word in "$@"; do echo "$seed $word"; done
-    done
-}
-
 # Run a function for each argument, JOBS at once.
 for_each() { # function arguments...
     local action=$1 argument
@@ -70,6 +68,16 @@ for_each() { # function arguments...
         while [ "$(jobs -rp | wc -l)" -ge "$JOBS" ]; do wait -n || true; done
     done
     wait
+}
+
+# Run a function for every pair of a seed and a word, given as "seed word": no core waits for the last seed.
+for_each_pair() { # function words...
+    local action=$1 seed word pairs=()
+    shift
+    for seed in "${seeds[@]}"; do
+        for word in "$@"; do pairs+=("$seed $word"); done
+    done
+    for_each "$action" "${pairs[@]}"
 }
 
 # The table of what was run, in the formats of the given files; then what failed, if anything.

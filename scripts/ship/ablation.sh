@@ -40,10 +40,7 @@ anchor           ANCHOR_WEIGHT 1.0
 END
 }
 
-dataset=${1:-miniworld}
-shift || true
-seeds=("$@")
-[ ${#seeds[@]} -gt 0 ] || seeds=(1 2 3)
+take_arguments "$@"
 SUBSET=${SUBSET:-gzsl}
 table=ablation$([ "$SUBSET" = gzsl ] || echo "_$SUBSET")
 need_dataset "$dataset"
@@ -64,7 +61,6 @@ while read -r row; do
     case " ${ROWS:-${row%% *}} " in *" ${row%% *} "*) rows+=("$row") ;; esac
 done < <(ablations)
 echo "Ablations of SHIP on $dataset, $SHOTS shots, seeds ${seeds[*]}"
-mapfile -t runs < <(with_seeds "${rows[@]}")
-for_each run_one "${runs[@]}"
+for_each_pair run_one "${rows[@]}"
 stem="$OUTPUT/$table/${dataset}_shots_$SHOTS"
 finish "$OUTPUT/$table" "$stem.md" "$stem.csv" "$stem.json"

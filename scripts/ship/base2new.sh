@@ -11,10 +11,7 @@
 . "$(dirname "${BASH_SOURCE[0]}")/_run.sh"
 . "$(dirname "${BASH_SOURCE[0]}")/_experiment.sh"
 
-dataset=${1:-miniworld}
-shift || true
-seeds=("$@")
-[ ${#seeds[@]} -gt 0 ] || seeds=(1 2 3)
+take_arguments "$@"
 if [ -z "${METHODS:-}" ]; then
     METHODS="ZeroshotCLIP CoOp CoCoOp SHIP"
     if [ "$dataset" = miniworld ]; then METHODS+=" CoOp-all"; fi

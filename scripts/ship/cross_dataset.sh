@@ -52,7 +52,6 @@ run_one() { # "seed method"
 
 echo "From $source to ${targets[*]}, $SHOTS shots, seeds ${seeds[*]}; methods: $METHODS"
 # shellcheck disable=SC2086  # METHODS is a list of words
-mapfile -t runs < <(with_seeds $METHODS)
-for_each run_one "${runs[@]}"
+for_each_pair run_one $METHODS
 stem="$OUTPUT/cross_dataset/${source}_shots_$SHOTS"
 finish "$OUTPUT/cross_dataset" "$stem.md" "$stem.csv" "$stem.json"

@@ -8,10 +8,7 @@
 . "$(dirname "${BASH_SOURCE[0]}")/_run.sh"
 . "$(dirname "${BASH_SOURCE[0]}")/_experiment.sh"
 
-dataset=${1:-miniworld}
-shift || true
-seeds=("$@")
-[ ${#seeds[@]} -gt 0 ] || seeds=(1 2 3)
+take_arguments "$@"
 METHODS=${METHODS:-ZeroshotCLIP CoOp SHIP CLIPAdapter SHIP+CLIPAdapter}
 need_dataset "$dataset"
 
@@ -26,7 +23,6 @@ run_one() { # "seed method"
 
 echo "Few-shot curves on $dataset, seeds ${seeds[*]}"
 # shellcheck disable=SC2086  # METHODS is a list of words
-mapfile -t runs < <(with_seeds $METHODS)
-for_each run_one "${runs[@]}"
+for_each_pair run_one $METHODS
 stem="$OUTPUT/few_shot/$dataset"
 finish "$OUTPUT/few_shot" "$stem.md" "$stem.csv" "$stem.json"

@@ -14,10 +14,7 @@ SHOTS=${SHOTS:--1}
 . "$(dirname "${BASH_SOURCE[0]}")/_run.sh"
 . "$(dirname "${BASH_SOURCE[0]}")/_experiment.sh"
 
-dataset=${1:-miniworld}
-shift || true
-seeds=("$@")
-[ ${#seeds[@]} -gt 0 ] || seeds=(1 2 3)
+take_arguments "$@"
 METHODS=${METHODS:-ZeroshotCLIP CoOp CLIPAdapter SHIP SHIP+CLIPAdapter}
 need_dataset "$dataset"
 
@@ -37,7 +34,6 @@ run_one() { # "seed method"
 
 echo "Generalized zero-shot learning on $dataset, seeds ${seeds[*]}; methods: $METHODS"
 # shellcheck disable=SC2086  # METHODS is a list of words
-mapfile -t runs < <(with_seeds $METHODS)
-for_each run_one "${runs[@]}"
+for_each_pair run_one $METHODS
 stem="$OUTPUT/gzsl/${dataset}_shots_$SHOTS"
 finish "$OUTPUT/gzsl" "$stem.md" "$stem.csv" "$stem.json"

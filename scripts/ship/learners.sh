@@ -9,10 +9,7 @@
 . "$(dirname "${BASH_SOURCE[0]}")/_run.sh"
 . "$(dirname "${BASH_SOURCE[0]}")/_experiment.sh"
 
-dataset=${1:-miniworld}
-shift || true
-seeds=("$@")
-[ ${#seeds[@]} -gt 0 ] || seeds=(1 2 3)
+take_arguments "$@"
 long=$(is_embedded "$dataset" && echo CoOp:miniclip_ep200 || true) # CoOp trained as long as it likes
 METHODS=${METHODS:-ZeroshotCLIP CoOp $long SHIP CoCoOp SHIP+CoCoOp CLIPAdapter SHIP+CLIPAdapter TipAdapter SHIP+TipAdapter \
     TipAdapterF SHIP+TipAdapterF LinearProbe SHIP+LinearProbe GDA SHIP+GDA}
@@ -29,7 +26,6 @@ run_one() { # "seed method"
 
 echo "Learners on $dataset, $SHOTS shots, seeds ${seeds[*]}"
 # shellcheck disable=SC2086  # METHODS is a list of words
-mapfile -t runs < <(with_seeds $METHODS)
-for_each run_one "${runs[@]}"
+for_each_pair run_one $METHODS
 stem="$OUTPUT/$name/${dataset}_shots_$SHOTS"
 finish "$OUTPUT/$name" "$stem.md" "$stem.csv" "$stem.json"

@@ -8,6 +8,7 @@ once, in `ClassTokens`; a training step only puts tensors side by side.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -86,17 +87,9 @@ class PromptLearner(nn.Module):
         rng: the source of random contexts, N(0, 0.02).
     """
 
-    def __init__(
-        self,
-        clip: FrozenCLIP,
-        n_ctx: int,
-        words: str = "",
-        n_classes: int = 0,
-        position: str = "end",
-        rng: torch.Generator | None = None,
-    ):
+    def __init__(self, *args: Any, **options: Any):
         super().__init__()
-        self.start(clip, n_ctx, words, n_classes, position, rng)
+        self.start(*args, **options)
 
     def start(
         self,
