@@ -20,7 +20,7 @@ import embedded
 import dassl
 import torch
 from dassl.config import get_cfg_default
-from dassl.engine import build_trainer
+from dassl.engine import TRAINER_REGISTRY, build_trainer
 from dassl.utils import set_random_seed, setup_logger
 from yacs.config import CfgNode as CN
 
@@ -196,7 +196,7 @@ def is_finished(cfg: CN, args: argparse.Namespace) -> bool:
     folder = Path(cfg.OUTPUT_DIR)
     claim, file = folder / "config.json", folder / results.FILE
     if claim.is_file():
-        different = results.differences(cfg, json.loads(claim.read_text()))
+        different = results.differences(cfg, nodes_of(cfg), json.loads(claim.read_text()))
         if different:
             raise ValueError(
                 f"{folder} belongs to a run with another config ({different[0]}): choose another --output-dir, "
@@ -216,12 +216,20 @@ def is_finished(cfg: CN, args: argparse.Namespace) -> bool:
     )
 
 
+def nodes_of(cfg: CN) -> set[str]:
+    """The nodes under TRAINER that the run's trainer reads."""
+    if cfg.TRAINER.NAME not in TRAINER_REGISTRY.registered_names():
+        return set()  # build_trainer will say so
+    trainer = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
+    return trainer.nodes(cfg) if hasattr(trainer, "nodes") else set(cfg.TRAINER)
+
+
 def run(cfg: CN, args: argparse.Namespace) -> None:
     """Build the trainer, then train and test, or only test."""
     if cfg.SEED >= 0:
         set_random_seed(cfg.SEED)
     setup_logger(cfg.OUTPUT_DIR)
-    write_json(Path(cfg.OUTPUT_DIR) / "config.json", results.as_dict(cfg))
+    write_json(Path(cfg.OUTPUT_DIR) / "config.json", results.as_dict(cfg, nodes_of(cfg)))
     print_header(cfg, args)
     if torch.cuda.is_available() and cfg.USE_CUDA:
         torch.backends.cudnn.benchmark = False  # benchmarking picks kernels by time, so runs would not repeat

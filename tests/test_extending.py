@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from dassl.engine import TRAINER_REGISTRY
 
 import train
 from tests.runs import run
@@ -21,15 +23,19 @@ LEARNER, OVERLAY, GENERATOR = BLOCKS
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _added() -> None:
-    """As importing trainers.learners and trainers.ship.generators would, were the files there."""
-    from dassl.engine import TRAINER_REGISTRY
-
-    for path in (LEARNER, GENERATOR):
-        exec(compile(BLOCKS[path], path, "exec"), {"__name__": path.removesuffix(".py").replace("/", ".")})
-    assert "NearestMean" not in COOPS_OWN
-    TRAINER_REGISTRY.register(trainer_of(LEARNERS.get("NearestMean")))
-    train.DEFAULT_CONFIGS.setdefault("NearestMean", "miniclip")
+def _added() -> Iterator[None]:
+    """As importing trainers.learners and trainers.ship.generators would, were the files there; gone afterwards."""
+    registries = (LEARNERS, GENERATORS, TRAINER_REGISTRY)
+    before = [{key: dict(value) for key, value in vars(r).items() if isinstance(value, dict)} for r in registries]
+    with pytest.MonkeyPatch.context() as patch:
+        for path in (LEARNER, GENERATOR):
+            exec(compile(BLOCKS[path], path, "exec"), {"__name__": path.removesuffix(".py").replace("/", ".")})
+        assert "NearestMean" not in COOPS_OWN
+        TRAINER_REGISTRY.register(trainer_of(LEARNERS.get("NearestMean")))
+        patch.setitem(train.DEFAULT_CONFIGS, "NearestMean", "miniclip")
+        yield
+    for registry, content in zip(registries, before, strict=True):
+        vars(registry).update(content)
 
 
 @pytest.fixture
@@ -75,3 +81,14 @@ def test_files_in_the_two_folders_are_found_by_themselves():
         for file in Path(folder).glob("[!_]*.py"):
             names = re.findall(r"register\(\)\nclass (\w+)", file.read_text())
             assert names and set(names) <= set(registry.registered_names()), file
+
+
+def test_a_new_learner_leaves_finished_runs_alone(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A run from before the learner's file was there is still the same run."""
+    with monkeypatch.context() as patch:
+        patch.setattr(LEARNERS, "registered_names", lambda: ["CoOp"])
+        before = run(data, tmp_path / "a", "CoOp")
+    assert "NEARESTMEAN" not in before["cfg"]["TRAINER"]
+    file = tmp_path / "a" / "results.json"
+    stamp = file.stat().st_mtime_ns
+    assert run(data, tmp_path / "a", "CoOp") == before and file.stat().st_mtime_ns == stamp

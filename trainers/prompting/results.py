@@ -139,25 +139,37 @@ def write(trainer: Any, measured: dict[str, Any]) -> Path:
         },
         "versions": versions(),
         "device": device_name(trainer.device),
-        "cfg": as_dict(cfg),
+        "cfg": as_dict(cfg, trainer.nodes(cfg)),
     }
     file = Path(cfg.OUTPUT_DIR) / FILE
     write_json(file, content)
     return file
 
 
-def differences(cfg: CN, other: dict[str, Any]) -> list[str]:
-    """What tells two configurations apart, as "KEY here / there"; keys that can't change figures don't count."""
-    mine, theirs = flatten(as_dict(cfg)), flatten(other)
+def differences(cfg: CN, nodes: set[str], other: dict[str, Any]) -> list[str]:
+    """What tells a config apart from a saved one, as "KEY here / there"; keys that can't change figures don't count.
+
+    Args:
+        cfg: the run's config.
+        nodes: the nodes under TRAINER that its trainer reads; others come and go with the learners installed.
+        other: a config as `as_dict` gave it, of this run or another.
+    """
+    mine, theirs = flatten(as_dict(cfg, nodes)), flatten(of_trainer(other, nodes))
     keys = sorted((mine.keys() | theirs.keys()) - INDIFFERENT)
     return [
         f"{key} {mine.get(key)!r} here, {theirs.get(key)!r} there" for key in keys if mine.get(key) != theirs.get(key)
     ]
 
 
-def as_dict(cfg: CN) -> dict[str, Any]:
-    """A config as plain data, tuples as lists."""
-    return json.loads(json.dumps(cfg))
+def as_dict(cfg: CN, nodes: set[str]) -> dict[str, Any]:
+    """A config as plain data, tuples as lists, without the nodes of trainers that the run does not use."""
+    return of_trainer(json.loads(json.dumps(cfg)), nodes)
+
+
+def of_trainer(tree: dict[str, Any], nodes: set[str]) -> dict[str, Any]:
+    """The tree with no node under TRAINER but these."""
+    kept = {k: v for k, v in tree.get("TRAINER", {}).items() if k in nodes or not isinstance(v, dict)}
+    return {**tree, "TRAINER": kept}
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -60,6 +60,11 @@ class PromptTrainer(TrainerX):
 
     # -- building ---------------------------------------------------------------------------------------
 
+    @classmethod
+    def nodes(cls, cfg: CN) -> set[str]:
+        """The nodes under TRAINER that a run with this config reads."""
+        return {cls.node}
+
     @property
     def options(self) -> CN:
         return self.cfg.TRAINER[self.node]

@@ -39,6 +39,11 @@ class SHIP(PromptTrainer):
 
     node = "SHIP"
 
+    @classmethod
+    def nodes(cls, cfg: CN) -> set[str]:
+        learner = cfg.TRAINER.SHIP.LEARNER  # a misspelt one is told of by check_cfg
+        return {cls.node} | {LEARNERS.get(learner).node for known in LEARNERS.registered_names() if known == learner}
+
     def check_cfg(self, cfg: CN) -> None:
         super().check_cfg(cfg)
         options = cfg.TRAINER.SHIP

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from dassl.config import get_cfg_default
+from yacs.config import CfgNode as CN
 
 from trainers.prompting import results
 from trainers.prompting.files import replacing, write_json
@@ -83,11 +84,23 @@ def test_base_is_the_larger_half(classes: int, base: int):
 
 def test_differences_name_keys_and_skip_what_changes_no_figure():
     cfg = get_cfg_default()
-    other = results.as_dict(cfg)
+    other = results.as_dict(cfg, set())
     other["OUTPUT_DIR"], other["DATALOADER"]["NUM_WORKERS"] = "elsewhere", 0
-    assert results.differences(cfg, other) == []
+    assert results.differences(cfg, set(), other) == []
     other["OPTIM"]["LR"] = 1.0
-    assert results.differences(cfg, other) == ["OPTIM.LR 0.0003 here, 1.0 there"]
+    assert results.differences(cfg, set(), other) == ["OPTIM.LR 0.0003 here, 1.0 there"]
+
+
+def test_other_trainers_nodes_make_no_difference():
+    """A learner that is added later must not lock the folders of runs that know nothing of it."""
+    cfg = get_cfg_default()
+    cfg.TRAINER.OWN, cfg.TRAINER.OTHER = CN({"A": 1}), CN({"B": 2})
+    saved = results.as_dict(cfg, {"OWN"})
+    assert saved["TRAINER"] == {"NAME": "", "OWN": {"A": 1}}
+    cfg.TRAINER.LATER, cfg.TRAINER.OTHER.B = CN({"C": 3}), 4
+    assert results.differences(cfg, {"OWN"}, saved) == []
+    cfg.TRAINER.OWN.A = 5
+    assert results.differences(cfg, {"OWN"}, saved) == ["TRAINER.OWN.A 5 here, 1 there"]
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path):
