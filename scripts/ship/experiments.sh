@@ -5,14 +5,9 @@
 #   bash scripts/ship/experiments.sh [SEEDS...]                 the embedded data sets, seeds 1 2 3
 #
 # From the environment: what the single scripts read. Finished runs are skipped, interrupted ones go on.
-set -uo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+. "$(dirname "${BASH_SOURCE[0]}")/_run.sh"
+
 here=scripts/ship
-OUTPUT=${OUTPUT:-output}
-if [ -z "${PYTHON:-}" ]; then
-    PYTHON=python3
-    if [ -x .venv/bin/python ]; then PYTHON=.venv/bin/python; fi
-fi
 seeds=("$@")
 [ ${#seeds[@]} -gt 0 ] || seeds=(1 2 3)
 export SEEDS="${seeds[*]}"
@@ -25,7 +20,7 @@ for script in learners gzsl few_shot ablation; do
 done
 bash "$here/cross_dataset.sh" || status=1
 echo
-OUTPUT=$OUTPUT PYTHON=$PYTHON bash "$here/figures.sh" || status=1
+bash "$here/figures.sh" || status=1
 "$PYTHON" -m trainers.report "$OUTPUT" --out "$OUTPUT/results.html" --out "$OUTPUT/results.md" >/dev/null || status=1
 echo "All experiments took $((SECONDS - begin)) s; their tables and pictures are in $OUTPUT/results.html"
 exit $status

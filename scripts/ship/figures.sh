@@ -5,13 +5,8 @@
 #   bash scripts/ship/figures.sh
 #
 # From the environment: what learners.sh and few_shot.sh read.
-set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/../.."
-OUTPUT=${OUTPUT:-output}
-if [ -z "${PYTHON:-}" ]; then
-    PYTHON=python3
-    if [ -x .venv/bin/python ]; then PYTHON=.venv/bin/python; fi
-fi
+. "$(dirname "${BASH_SOURCE[0]}")/_run.sh"
+
 read -r -a seeds <<<"${SEEDS:-1 2 3}"
 for script in learners few_shot; do
     echo "What the pictures need of $script:"

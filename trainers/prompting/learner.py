@@ -124,9 +124,6 @@ class ClassLearner(Learner):
     def set_extra_state(self, state: dict[str, list[str]]) -> None:
         self.names = tuple(state["names"])
 
-    def check_classes(self, names: Sequence[str]) -> None:
-        """Refuse, with a ValueError, classes that this learner will not be able to classify."""
-
     def make_room(self, state: dict[str, Any]) -> None:
         for name, tensor in [*self.named_parameters(recurse=False), *self.named_buffers(recurse=False)]:
             if name in state and state[name].shape != tensor.shape:

@@ -18,6 +18,7 @@ from .tables import LABELS, Row, learner_of
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999933")
 MARKERS = "osD^vPX*"
+SPAN = 6.0  # percentage points that a picture of accuracies shows at least
 matplotlib.rcParams.update(
     {
         "font.size": 13,
@@ -213,6 +214,7 @@ def base_against_new(rows: Sequence[Row]) -> Figure:
             if sum(other.method == row.method for other in shown) > 1:  # one method with several configs
                 place = (row.mean(base), row.mean(new))
                 ax.annotate(row.config, place, textcoords="offset points", xytext=(9, -14), fontsize=9, color="#555")
+        _at_least(ax, SPAN)
         _lines_of_equal_h(ax)
         ax.set_title(title)
         ax.set_xlabel("base accuracy (%)")
@@ -228,6 +230,13 @@ def base_against_new(rows: Sequence[Row]) -> Figure:
     axes[1].legend(handles=handles, loc="center left", bbox_to_anchor=(1.0, 0.5))
     figure.tight_layout()
     return figure
+
+
+def _at_least(ax: Any, span: float) -> None:
+    """Widen axes that a few close points would blow up."""
+    for limits, set_limits in ((ax.get_xlim(), ax.set_xlim), (ax.get_ylim(), ax.set_ylim)):
+        more = max(0.0, span - (limits[1] - limits[0])) / 2
+        set_limits(limits[0] - more, limits[1] + more)
 
 
 def _lines_of_equal_h(ax: Any) -> None:
