@@ -26,6 +26,8 @@ def extend_cfg(cfg: CN) -> None:
     ship.GENERATOR.KL_ANNEAL = 0  # epochs over which KL_WEIGHT is reached linearly; 0: at once
     ship.GENERATOR.FREE_BITS = 0.0  # nats of KL that cost nothing
     ship.GENERATOR.LATENT = "prior"  # sample from N(0, I), or from the base images' posteriors ("posterior")
+    ship.GENERATOR.CONTRAST_WEIGHT = 0.0  # real features must find their class among the batch's synthetic ones
+    ship.GENERATOR.ANCHOR_WEIGHT = 0.0  # pull synthetic features to the class's text feature
     ship.GENERATOR.LR = 1e-3  # AdamW, torch's other defaults, no schedule
     ship.GENERATOR.EPOCHS = 50
     ship.GENERATOR.BATCH_SIZE = 256

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from trainers.ship.generator import GENERATORS
 from trainers.ship.generators.gan import GAN
 from trainers.ship.generators.gaussian import Gaussian
 from trainers.ship.generators.mlp import MLP
-from trainers.ship.generators.vae import VAE
+from trainers.ship.generators.vae import VAE, contrast
 
 from .test_vae import NAMES, bank, fit, options
 
@@ -142,6 +144,40 @@ def test_kl_annealing_and_free_bits_in_the_loss(clip: FrozenCLIP):
     vae = VAE(clip, NAMES, small(KL_WEIGHT=0.5, FREE_BITS=1e3), 0)
     loss, reconstruction, kl = vae.step(vae.optimizer(), x, labels, noise).tolist()
     assert kl < 1e3 and loss == pytest.approx(reconstruction + 0.5 * 1e3)
+
+
+def test_contrast_and_anchor_by_a_plain_loop(clip: FrozenCLIP):
+    rng = torch.Generator().manual_seed(3)
+    x, x_hat = (normalise(torch.randn(5, clip.dim, generator=rng)) for _ in range(2))
+    labels = torch.tensor([0, 1, 0, 2, 1])  # the image of class 2 has no companion
+    terms = []
+    for i in (0, 1, 2, 4):
+        weight = [math.exp(7.0 * float(x[i] @ x_hat[j])) if j != i else 0.0 for j in range(5)]
+        own = sum(w for j, w in enumerate(weight) if labels[j] == labels[i])
+        terms.append(-math.log(own / sum(weight)))
+    assert float(contrast(x, x_hat, labels, 7.0)) == pytest.approx(sum(terms) / 4, rel=1e-5)
+    assert float(contrast(x, x_hat, torch.arange(5), 7.0)) == 0
+    vae = VAE(clip, NAMES, small(CONTRAST_WEIGHT=0.5, ANCHOR_WEIGHT=2.0), 0)
+    text = clip.encode_texts([f"a photo of a {name}." for name in NAMES])
+    distance = sum(1 - float(x_hat[i] @ text[label]) for i, label in enumerate(labels.tolist())) / 5
+    wanted = 0.5 * float(contrast(x, x_hat, labels, clip.logit_scale)) + 2 * distance
+    assert float(vae.extra_terms(x, x_hat, labels)) == pytest.approx(wanted, rel=1e-5)
+
+
+def test_contrast_and_anchor_are_minimised_and_off_by_default(clip: FrozenCLIP):
+    data = bank(clip)
+    x, labels, noise = data.features[0], data.labels, torch.zeros(20, clip.dim)
+    plain = VAE(clip, NAMES, small(), 0)
+    assert float(plain.extra_terms(x, x, labels)) == 0
+    for key in ("CONTRAST_WEIGHT", "ANCHOR_WEIGHT"):
+        vae = VAE(clip, NAMES, small(KL_WEIGHT=0.0, **{key: 10.0}), 0)
+        optimizer = vae.optimizer()
+        before = vae.extra_terms(x, vae.elbo_terms(x, labels, noise)[2], labels)
+        loss, reconstruction, _ = vae.step(optimizer, x, labels, noise)
+        torch.testing.assert_close(loss - reconstruction, before.detach())
+        for _ in range(20):
+            vae.step(optimizer, x, labels, noise)
+        assert vae.extra_terms(x, vae.elbo_terms(x, labels, noise)[2], labels) < 0.9 * before
 
 
 def test_latents_of_the_aggregated_posterior(clip: FrozenCLIP):

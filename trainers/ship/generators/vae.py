@@ -19,8 +19,10 @@ from trainers.ship.generator import GENERATORS, FeatureGenerator, PromptDecoder,
 class Autoencoder(FeatureGenerator):
     """Encoder and objective of a variational auto-encoder; a subclass adds the decoder.
 
-    Beyond the reference, off in its configuration: KL_ANNEAL and FREE_BITS keep the posterior from collapsing, and
-    LATENT "posterior" samples from the base images' own posteriors (the aggregated posterior) in place of N(0, I).
+    Beyond the reference, off in its configuration: KL_ANNEAL and FREE_BITS keep the posterior from collapsing; LATENT
+    "posterior" samples from the base images' own posteriors (the aggregated posterior) in place of N(0, I);
+    CONTRAST_WEIGHT makes synthetic features tell the classes apart as real ones do, and ANCHOR_WEIGHT keeps them near
+    the class's text feature, where names that training does not show lie as well.
     """
 
     losses = ("loss", "reconstruction", "kl")
@@ -55,11 +57,22 @@ class Autoencoder(FeatureGenerator):
         annealed = min(1.0, (epoch + 1) / self.cfg.KL_ANNEAL) if self.cfg.KL_ANNEAL else 1.0
         return self.cfg.KL_WEIGHT * annealed
 
+    def extra_terms(self, x: Tensor, x_hat: Tensor, labels: Tensor) -> Tensor:
+        """CONTRAST_WEIGHT * contrast + ANCHOR_WEIGHT * mean of 1 - cosine similarity of x_hat and its text feature."""
+        extra = x.new_zeros(())
+        if self.cfg.CONTRAST_WEIGHT:
+            extra = extra + self.cfg.CONTRAST_WEIGHT * contrast(x, x_hat, labels, self.clip.logit_scale)
+        if self.cfg.ANCHOR_WEIGHT:
+            text = self.class_features()[labels]  # (B, d)
+            extra = extra + self.cfg.ANCHOR_WEIGHT * (1 - (x_hat * text).sum(dim=1)).mean()
+        return extra
+
     def step(self, optimizer, x: Tensor, labels: Tensor, noise: Tensor, epoch: int = 0) -> Tensor:
         """One update on the negative ELBO; returns (loss, reconstruction, KL) as they were before it, (3,)."""
         with self.clip.precision.training_step():
-            reconstruction, kl, _ = self.elbo_terms(x, labels, noise)
-        loss = reconstruction + self.kl_weight(epoch) * kl.clamp(min=self.cfg.FREE_BITS)
+            reconstruction, kl, x_hat = self.elbo_terms(x, labels, noise)
+            extra = self.extra_terms(x, x_hat, labels)
+        loss = reconstruction + self.kl_weight(epoch) * kl.clamp(min=self.cfg.FREE_BITS) + extra
         update(loss, optimizer, self.scaler)
         return torch.stack([loss.detach(), reconstruction.detach(), kl.detach()])
 
@@ -79,6 +92,27 @@ class Autoencoder(FeatureGenerator):
             return z
         rows = torch.randint(len(self.posterior_mean), (count,), generator=rng)
         return self.posterior_mean.cpu()[rows] + self.posterior_std.cpu()[rows] * z
+
+
+def contrast(x: Tensor, x_hat: Tensor, labels: Tensor, scale: float) -> Tensor:
+    """How badly a real feature finds its class among the synthetic features of the batch's other images.
+
+    Image i picks j != i with probability softmax_j(scale * x_i . x_hat_j); the mean of -log of the probability that j is
+    of i's class, over the images that share their class with another (neighbourhood components analysis, Goldberger et
+    al., NeurIPS 2004). 0 where none does.
+
+    Args:
+        x, x_hat: real and synthetic features, (B, d).
+        labels: (B,).
+        scale: of cosine similarities in a logit.
+    """
+    itself = torch.eye(len(x), dtype=torch.bool, device=x.device)
+    same = (labels[:, None] == labels) & ~itself  # (B, B)
+    log_p = (scale * x @ x_hat.T).float().masked_fill(itself, float("-inf")).log_softmax(dim=1)
+    rows = same.any(dim=1)
+    if not rows.any():
+        return x.new_zeros(())
+    return -log_p[rows].masked_fill(~same[rows], float("-inf")).logsumexp(dim=1).mean()
 
 
 @GENERATORS.register()
