@@ -97,6 +97,23 @@ def test_curves_and_scatter_tell_methods_apart(tmp_path: Path):
     assert all(ax.get_xlabel().endswith("(%)") for ax in scatter.axes)
 
 
+def test_configs_of_one_method_have_lines_of_their_own():
+    def lines(rows: list[Row]) -> list[str]:
+        return [text.get_text() for text in pictures.few_shot_curves(rows).axes[1].get_legend().get_texts()]
+
+    def row(shots: int, config: str) -> Row:
+        return Row("world", shots, "CoOp", config, values={c: {1: 60.0, 2: 61.0} for c in ("h", "joint_h")})
+
+    assert lines([row(1, "ep50"), row(4, "ep50"), row(1, "ep200"), row(4, "ep200")]) == ["CoOp, ep50", "CoOp, ep200"]
+    assert lines([row(1, "ep50"), row(4, "ep100"), row(16, "ep200")]) == ["CoOp"]  # CoOp's protocol: one line
+
+
+def test_a_few_close_points_do_not_fill_the_picture():
+    scatter = pictures.base_against_new([row for row in rows() if row.shots == 16 and row.method == "CoOp"])
+    for ax in scatter.axes:
+        assert np.ptp(ax.get_xlim()) >= pictures.SPAN and np.ptp(ax.get_ylim()) >= pictures.SPAN
+
+
 def test_equal_pictures_are_equal_files(tmp_path: Path):
     for name in ("a", "b"):
         pictures.save(pictures.few_shot_curves(rows()), tmp_path / name / "curves")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from trainers.prompting.files import replacing
 
-from .tables import LABELS, Row, learner_of
+from .tables import LABELS, Row
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999933")
 MARKERS = "osD^vPX*"
@@ -142,7 +143,8 @@ def training_curves(stages: dict[str, dict[str, dict[str, list[float]]]]) -> Fig
             ax.plot(curve["x"], curve["y"], color=COLOURS[i % len(COLOURS)], label=name, linewidth=1.8)
         ax.set_title(title)
         ax.set_xlabel("epoch")
-        ax.set_ylim(bottom=0)
+        if ax.dataLim.ymin >= 0:  # a critic's may be negative
+            ax.set_ylim(bottom=0)
     if any(len(runs) > 1 for runs in stages.values()):
         axes[-1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     figure.tight_layout()
@@ -151,15 +153,17 @@ def training_curves(stages: dict[str, dict[str, dict[str, list[float]]]]) -> Fig
 
 def few_shot_curves(rows: Sequence[Row]) -> Figure:
     """H against shots for each method, mean and deviation over seeds: each among its own classes, and among all."""
-    methods = list(dict.fromkeys(row.method for row in rows))
+    counts = Counter((row.method, row.shots) for row in rows)
+    several = {method for (method, _), count in counts.items() if count > 1}  # a line for each of their configs
+    methods = list(dict.fromkeys((row.method, row.config if row.method in several else "") for row in rows))
     figure = Figure(figsize=(12.5, 4.8))
     axes = figure.subplots(1, 2, sharey=True)
     shots = sorted({row.shots for row in rows})
     for ax, column, title in zip(
         axes, ("h", "joint_h"), ("each among its own classes", "among all classes"), strict=True
     ):
-        for i, method in enumerate(methods):
-            own = [row for row in rows if row.method == method and row.values.get(column)]
+        for i, (method, config) in enumerate(methods):
+            own = [row for row in rows if row.method == method and config in ("", row.config) and row.values.get(column)]
             own.sort(key=lambda row: row.shots)
             if not own:
                 continue
@@ -172,7 +176,7 @@ def few_shot_curves(rows: Sequence[Row]) -> Figure:
                 linestyle="--" if method.startswith("ZeroshotCLIP") else "-",
                 capsize=3,
                 linewidth=1.8,
-                label=LABELS.get(method, method),
+                label=", ".join(filter(None, (LABELS.get(method, method), config))),
             )
         ax.set_xscale("log", base=2)
         ax.xaxis.set_major_locator(FixedLocator(shots))
@@ -188,7 +192,7 @@ def few_shot_curves(rows: Sequence[Row]) -> Figure:
 
 def base_against_new(rows: Sequence[Row]) -> Figure:
     """Base against new accuracy, alone (hollow) and with SHIP's features (filled), and lines of equal H."""
-    learners = list(dict.fromkeys(learner_of(row.method) for row in rows))
+    learners = list(dict.fromkeys(row.learner for row in rows))
     figure = Figure(figsize=(13.5, 5.8))
     axes = figure.subplots(1, 2)
     for ax, prefix, title in zip(
@@ -197,7 +201,7 @@ def base_against_new(rows: Sequence[Row]) -> Figure:
         base, new = f"{prefix}base", f"{prefix}new"
         shown = [row for row in rows if row.values.get(base) and row.values.get(new)]
         for row in shown:
-            i = learners.index(learner_of(row.method))
+            i = learners.index(row.learner)
             ax.errorbar(
                 row.mean(base),
                 row.mean(new),

@@ -75,6 +75,12 @@ class Row:
     def label(self) -> str:
         return LABELS.get(self.method, self.method)
 
+    @property
+    def learner(self) -> str:
+        """What is tuned: of SHIP the learner in its settings, or else in its name ("SHIP" alone: CoOp)."""
+        named = self.method.removeprefix("SHIP+")
+        return self.settings.get("TRAINER.SHIP.LEARNER", "CoOp" if named == "SHIP" else named)
+
     def seeds(self, column: str | None = None) -> list[int]:
         columns = self.values if column is None else [column]
         return sorted({seed for c in columns for seed in self.values.get(c, {})})
@@ -213,15 +219,9 @@ def choose_columns(experiment: str, rows: Iterable[Row]) -> list[str]:
 
 def place(row: Row) -> tuple:
     """Where a row stands: a learner alone, then with SHIP's features; the upper bound last."""
-    learner = learner_of(row.method)
-    rank = ORDER.index(learner) if learner in ORDER else len(ORDER)
+    rank = ORDER.index(row.learner) if row.learner in ORDER else len(ORDER)
     ships = row.method.startswith("SHIP")
-    return row.dataset, row.shots, row.method == UPPER_BOUND, rank, learner, ships, row.method, row.config
-
-
-def learner_of(method: str) -> str:
-    """What is tuned: "SHIP" alone tunes CoOp's context."""
-    return "CoOp" if method == "SHIP" else method.removeprefix("SHIP+")
+    return row.dataset, row.shots, row.method == UPPER_BOUND, rank, row.learner, ships, row.method, row.config
 
 
 def tell_differences(rows: list[Row]) -> None:

@@ -65,6 +65,13 @@ def test_the_upper_bound_stands_last_and_is_labelled(output: Path):
     assert rows(output)["CoOp-all"].mean("train_s") == 7.0
 
 
+def test_ship_tunes_the_learner_in_its_settings():
+    settings = {"TRAINER.SHIP.LEARNER": "GDA"}
+    assert Row("w", 1, "SHIP", "tuned", settings).learner == "GDA"
+    names = {"SHIP": "CoOp", "SHIP+TipAdapter": "TipAdapter", "CoCoOp": "CoCoOp"}
+    assert {name: Row("w", 1, name, "c").learner for name in names} == names
+
+
 def test_missing_runs_are_said(output: Path, capsys: pytest.CaptureFixture):
     assert report.main([str(output), "--seeds", "1", "2"]) == 0
     shown = capsys.readouterr().out
