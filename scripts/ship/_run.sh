@@ -56,7 +56,7 @@ data_root_of() { # dataset
 }
 
 run_folder() { # train|test subset method dataset seed
-    echo "$OUTPUT/base2new/$1_$2/$4/shots_$SHOTS/$3/$(config_of "$3" "$4")/seed$5"
+    echo "$OUTPUT/base2new/$1_$2/$4/shots_$SHOTS/${3%%:*}/$(config_of "$3" "$4")/seed$5"
 }
 
 # A run is finished when its results are there; CoOp's own trainers leave only a log.

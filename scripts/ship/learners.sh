@@ -10,9 +10,10 @@
 . "$(dirname "${BASH_SOURCE[0]}")/_experiment.sh"
 
 take_arguments "$@"
-long=$(is_embedded "$dataset" && echo CoOp:miniclip_ep200 || true) # CoOp trained as long as it likes
-METHODS=${METHODS:-ZeroshotCLIP CoOp $long SHIP CoCoOp SHIP+CoCoOp CLIPAdapter SHIP+CLIPAdapter TipAdapter SHIP+TipAdapter \
-    TipAdapterF SHIP+TipAdapterF LinearProbe SHIP+LinearProbe GDA SHIP+GDA}
+best="SHIP:vit_b16_tuned" # what validation chose; on the embedded data set also for CoOp and CLIP-Adapter alone
+if is_embedded "$dataset"; then best="CoOp:miniclip_ep600 CLIPAdapter:miniclip_tuned SHIP:miniclip_tuned"; fi
+METHODS=${METHODS:-ZeroshotCLIP CoOp SHIP CoCoOp SHIP+CoCoOp CLIPAdapter SHIP+CLIPAdapter TipAdapter SHIP+TipAdapter \
+    TipAdapterF SHIP+TipAdapterF LinearProbe SHIP+LinearProbe GDA SHIP+GDA $best}
 SUBSET=${SUBSET:-gzsl}
 name=learners$([ "$SUBSET" = gzsl ] || echo "_$SUBSET")
 need_dataset "$dataset"

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import train
+
 REPOSITORY = Path(__file__).parents[2]
 SCRIPTS = sorted(REPOSITORY.glob("scripts/*/*.sh"))
 
@@ -175,12 +177,32 @@ def test_cross_dataset_trains_on_the_source_alone(checkout: Path):
 
 
 def test_ablations_change_one_thing_at_a_time(checkout: Path):
-    done = bash(checkout, "scripts/ship/ablation.sh", "miniworld", "1", ROWS="SHIP GAN generator-words learner-random")
+    done = bash(
+        checkout, "scripts/ship/ablation.sh", "miniworld", "1", ROWS="SHIP GAN generator-words learner-random tuned"
+    )
     assert done.returncode == 0, done.stderr
     assert calls(checkout) == [
         *("SHIP 1 gzsl", "SHIP 1 gzsl NAME GAN"),
-        *("SHIP 1 gzsl CTX_INIT a_photo_of_a", "SHIP 1 gzsl CTX_INIT "),
+        *("SHIP 1 gzsl CTX_INIT a_photo_of_a", "SHIP 1 gzsl CTX_INIT ", "SHIP 1 gzsl"),
     ]
+    assert (checkout / "output/ablation/miniworld/shots_16/tuned/miniclip_tuned/seed1/results.json").is_file()
+
+
+def test_every_ablation_is_a_setting_of_ship():
+    """Names, values and kinds of the rows' options, as train.py takes them."""
+    text = (REPOSITORY / "scripts/ship/ablation.sh").read_text()
+    table = text.split("<<END\n")[1].split("\nEND\n")[0]
+    names = []
+    for name, *words in (line.replace("$hard", "20.0").replace('""', "''").split() for line in table.splitlines()):
+        options = [word if i % 2 else f"TRAINER.{word}" for i, word in enumerate(words)]
+        config = f"configs/trainers/SHIP/miniclip{'_tuned' if name.startswith('tuned') else ''}.yaml"
+        plain, changed = (
+            train.setup_cfg(train.parse_args(["--trainer", "SHIP", "--config-file", config, *given]))
+            for given in ([], options)
+        )
+        assert (plain != changed) == bool(options), name
+        names.append(name)
+    assert len(names) == len(set(names)) > 20
 
 
 def test_few_shot_runs_every_number_of_shots(checkout: Path):

@@ -53,7 +53,8 @@ class Learner(nn.Module):
 
     Attributes:
         node: name of its config node under TRAINER.
-        defaults: the node's keys (PREC, the precision, is everyone's).
+        defaults: the node's keys. Everyone has PREC, the precision, and who is trained LOGIT_SCALE, of cosine
+            similarities in its own training (0: CLIP's; a lower one asks for less and keeps nearer to zero-shot CLIP).
         training_free: whether `prepare` is all the training there is.
     """
 
@@ -71,7 +72,8 @@ class Learner(nn.Module):
     @classmethod
     def extend_cfg(cls, cfg: CN) -> None:
         """Add the learner's node to a Dassl default tree, in place."""
-        cfg.TRAINER[cls.node] = CN({"PREC": "fp16", **cls.defaults})
+        shared = {"PREC": "fp16"} if cls.training_free else {"PREC": "fp16", "LOGIT_SCALE": 0.0}
+        cfg.TRAINER[cls.node] = CN({**shared, **cls.defaults})
 
     def prepare(self, bank: FeatureBank) -> None:
         """Take what is needed from all training features, once, before the first epoch."""
@@ -87,7 +89,8 @@ class Learner(nn.Module):
 
     def loss(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """One step's scalars for the log; "loss" is the one that is minimised."""
-        return cross_entropy_and_accuracy(self.classifier(self.names)(features), labels)
+        classify = self.classifier(self.names, self.options.get("LOGIT_SCALE", 0.0) or None)
+        return cross_entropy_and_accuracy(classify(features), labels)
 
     def check_classes(self, names: Sequence[str]) -> None:
         """Refuse, with a ValueError, classes that this learner will not be able to classify."""

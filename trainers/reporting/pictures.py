@@ -163,7 +163,9 @@ def few_shot_curves(rows: Sequence[Row]) -> Figure:
         axes, ("h", "joint_h"), ("each among its own classes", "among all classes"), strict=True
     ):
         for i, (method, config) in enumerate(methods):
-            own = [row for row in rows if row.method == method and config in ("", row.config) and row.values.get(column)]
+            own = [
+                row for row in rows if row.method == method and config in ("", row.config) and row.values.get(column)
+            ]
             own.sort(key=lambda row: row.shots)
             if not own:
                 continue

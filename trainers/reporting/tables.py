@@ -225,11 +225,12 @@ def place(row: Row) -> tuple:
 
 
 def tell_differences(rows: list[Row]) -> None:
-    """Note of each row the settings that most rows of its trainer (of SHIP, with its learner) have otherwise."""
-    kinds: dict[str, list[Row]] = {}
+    """Note of each row the settings that most rows of its trainer (of SHIP, with its learner) and config have
+    otherwise."""
+    kinds: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         kind = row.method if "+" in row.method else row.settings.get("TRAINER.NAME", "")
-        kinds.setdefault(kind, []).append(row)
+        kinds.setdefault((kind, row.config), []).append(row)
     for kind in kinds.values():
         for key in sorted({key for row in kind for key in row.settings}):
             values = Counter(repr(row.settings.get(key)) for row in kind)

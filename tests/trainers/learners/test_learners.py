@@ -61,6 +61,17 @@ def test_clip_adapter_by_its_equations(clip: FrozenCLIP):
     np.testing.assert_allclose(adapter.classifier(names)(x).detach().numpy(), wanted, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("name", ["CoOp", "CLIPAdapter", "LinearProbe"])
+def test_training_takes_its_own_logit_scale_and_testing_clips(name: str, clip: FrozenCLIP):
+    changed, plain = learner(clip, name, LOGIT_SCALE=3.0), learner(clip, name)
+    x, labels = images(clip), torch.tensor([0, 1, 2, 0, 1])
+    logits = plain.classifier(NAMES)(x)
+    assert torch.equal(changed.classifier(NAMES)(x), logits)
+    soft = F.cross_entropy(logits / clip.logit_scale * 3, labels)
+    assert changed.loss(x, labels)["loss"].item() == pytest.approx(soft.item(), rel=1e-5)
+    assert plain.loss(x, labels)["loss"].item() == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-5)
+
+
 @pytest.mark.parametrize("name", ["TipAdapter", "TipAdapterF"])
 def test_tip_adapter_by_its_equation(name: str, clip: FrozenCLIP):
     tip, data, x = learner(clip, name, ALPHA=1.5, BETA=3.0), bank(clip), images(clip)

@@ -97,9 +97,9 @@ class Autoencoder(FeatureGenerator):
 def contrast(x: Tensor, x_hat: Tensor, labels: Tensor, scale: float) -> Tensor:
     """How badly a real feature finds its class among the synthetic features of the batch's other images.
 
-    Image i picks j != i with probability softmax_j(scale * x_i . x_hat_j); the mean of -log of the probability that j is
-    of i's class, over the images that share their class with another (neighbourhood components analysis, Goldberger et
-    al., NeurIPS 2004). 0 where none does.
+    Image i picks j != i with probability softmax_j(scale * x_i . x_hat_j); the mean of -log of the probability that j
+    is of i's class, over the images that share their class with another (neighbourhood components analysis,
+    Goldberger et al., NeurIPS 2004). 0 where none does.
 
     Args:
         x, x_hat: real and synthetic features, (B, d).
