@@ -112,6 +112,19 @@ def test_ship_carries_a_generator_over_and_sees_no_image_of_the_target(worlds: P
     assert again["figures"] == result["figures"]
 
 
+def test_a_generator_is_taken_over_with_its_own_shape_and_kind(worlds: Path):
+    """ImageNet's config has another encoder than the targets' has."""
+    flags = ("--dataset-config-file", SOURCE)
+    shape = (f"{GENERATOR}.ENCODER_HIDDEN", 48, f"{GENERATOR}.NAME", "MLP", f"{GENERATOR}.LATENT", "posterior")
+    options = ("DATASET.SUBSAMPLE_CLASSES", "all", f"{GENERATOR}.ONLY", True, *shape)
+    run(worlds, worlds / "source", "SHIP", *options, flags=flags)
+    options = ("DATASET.SUBSAMPLE_CLASSES", "all", "TRAINER.SHIP.REAL", False, f"{GENERATOR}.FROM", worlds / "source")
+    first = run(worlds, worlds / "target", "SHIP", *options)["figures"]
+    trained = ("--eval-only", "--model-dir", str(worlds / "target"))
+    assert run(worlds, worlds / "again", "SHIP", *options, flags=trained)["figures"] == first
+    assert first["synthetic"]
+
+
 def test_a_target_may_have_test_images_alone_as_imagenets_variants_do(worlds: Path, monkeypatch, capsys):
     source = generator_of_the_source(worlds)
     original = MiniWorld.read_split

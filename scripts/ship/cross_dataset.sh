@@ -4,7 +4,8 @@
 # tuned on these. CoOp's and CoCoOp's contexts are carried over. ImageNet's variants are targets like others.
 #
 #   bash scripts/ship/cross_dataset.sh                          the embedded worlds, seeds 1 2 3
-#   DATA=/path/to/data bash scripts/ship/cross_dataset.sh imagenet oxford_pets eurosat imagenetv2 imagenet_a
+#   DATA=/path/to/data bash scripts/ship/cross_dataset.sh imagenet                          all targets and the variants
+#   DATA=/path/to/data bash scripts/ship/cross_dataset.sh imagenet oxford_pets imagenet_a
 #
 # From the environment: SEEDS (default "1 2 3"), METHODS (default "ZeroshotCLIP CoOp CoCoOp SHIP"), JOBS as in
 # _experiment.sh, and DATA CFG SHOTS OUTPUT FEATURE_CACHE OPTS PYTHON VERBOSE as in _run.sh.
@@ -19,6 +20,7 @@ if [ ${#targets[@]} -eq 0 ]; then
         targets=(miniworld minisource_shifted)
     else
         targets=(caltech101 oxford_pets stanford_cars oxford_flowers food101 fgvc_aircraft sun397 dtd eurosat ucf101)
+        if [ "$source" = imagenet ]; then targets+=(imagenetv2 imagenet_sketch imagenet_a imagenet_r); fi
     fi
 fi
 read -r -a seeds <<<"${SEEDS:-1 2 3}"

@@ -6,6 +6,7 @@ life cycle stage 1 runs right before the first epoch; the epochs are those of st
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from contextlib import redirect_stdout
@@ -24,6 +25,7 @@ from trainers.learners import LEARNERS
 from trainers.prompting import checkpoints, results
 from trainers.prompting.features import FeatureBank, FeatureLoader
 from trainers.prompting.rng import stream
+from trainers.prompting.runs import restore
 from trainers.prompting.trainer import PromptTrainer
 
 from .generators import GENERATORS
@@ -137,12 +139,13 @@ class SHIP(PromptTrainer):
     def prepare_learner(self) -> None:
         """Stage 1 comes first: what a learner is prepared with may be synthetic."""
         options = self.options.GENERATOR
-        self.generator = self.build_generator(self.names)
         if options.FROM:
             file = checkpoints.find(os.path.join(options.FROM, "generator"))
+            self.generator = self.build_generator(self.names, options_of_run(options.FROM, options))
             epoch = checkpoints.load(file, self.generator)
             print(f'Took the generator from "{file}" (epoch = {epoch})')
         else:
+            self.generator = self.build_generator(self.names, options)
             self.fit_generator()
         self.generator.eval().requires_grad_(False)
         if options.ONLY:
@@ -150,8 +153,7 @@ class SHIP(PromptTrainer):
         else:
             super().prepare_learner()
 
-    def build_generator(self, names: list[str]) -> nn.Module:
-        options = self.options.GENERATOR
+    def build_generator(self, names: list[str], options: CN) -> nn.Module:
         return GENERATORS.get(options.NAME)(self.clip, names, options, self.seed)
 
     def fit_generator(self) -> None:
@@ -256,7 +258,9 @@ class SHIP(PromptTrainer):
         for place in (directory, self.options.GENERATOR.FROM):
             folder = os.path.join(place, "generator")
             if place and checkpoints.last_epoch(folder):
-                self.generator = self.build_generator(self.dataset.classnames)
+                own = self.options.GENERATOR
+                options = options_of_run(place, own) if place == own.FROM else own
+                self.generator = self.build_generator(self.dataset.classnames, options)
                 checkpoints.load(checkpoints.find(folder), self.generator)
                 self.generator.eval().requires_grad_(False)
                 return
@@ -282,6 +286,17 @@ class SHIP(PromptTrainer):
                 if rows.any()
             }
         }
+
+
+def options_of_run(folder: str, options: CN) -> CN:
+    """The generator's options that a finished run was trained with, for a run that takes its generator over."""
+    file = Path(folder) / results.FILE
+    if not file.is_file():  # an unfinished one
+        return options
+    merged = options.clone()
+    merged.defrost()
+    restore(merged, json.loads(file.read_text())["cfg"]["TRAINER"]["SHIP"]["GENERATOR"])
+    return merged
 
 
 def read_classnames(file: str) -> list[str]:
