@@ -38,9 +38,16 @@ is_embedded() { case "$1" in mini*) true ;; *) false ;; esac; } # dataset
 # "CoOp-all" is CoOp tuned on real shots of all classes: the upper bound. "SHIP+GDA" is SHIP with the learner GDA, whose
 # settings configs/trainers/SHIP/with_GDA.yaml adds to SHIP's own. "CoOp:vit_b16_ep50" is CoOp with that config.
 trainer_of() { # method
-    local method=${1%%:*}
+    local method
+    method=$(name_of "$1")
     method=${method%-all}
     echo "${method%%+*}"
+}
+name_of() { echo "${1%%:*}"; } # method, without its config
+tuned_for() { # data set: SHIP with the config that validation chose, where there is one
+    local config
+    config=$(config_of SHIP "$1")_tuned
+    if [ -f "configs/trainers/SHIP/$config.yaml" ]; then echo "SHIP:$config"; fi
 }
 train_subset_of() { case "$1" in *-all) echo all ;; *) echo base ;; esac; } # method
 
@@ -56,7 +63,7 @@ data_root_of() { # dataset
 }
 
 run_folder() { # train|test subset method dataset seed
-    echo "$OUTPUT/base2new/$1_$2/$4/shots_$SHOTS/${3%%:*}/$(config_of "$3" "$4")/seed$5"
+    echo "$OUTPUT/base2new/$1_$2/$4/shots_$SHOTS/$(name_of "$3")/$(config_of "$3" "$4")/seed$5"
 }
 
 # A run is finished when its results are there; CoOp's own trainers leave only a log.

@@ -67,13 +67,15 @@ run_one() { # "seed name KEY VALUE ..."
     for ((i = 2; i < ${#words[@]}; i += 2)); do
         pairs+=("TRAINER.${words[i]}" "${words[i + 1]//\"/}")
     done
-    case "$name" in tuned*) method="SHIP:$(config_of SHIP "$dataset")_tuned" ;; esac
+    case "$name" in tuned*) method=$tuned ;; esac
     folder="$OUTPUT/$table/$dataset/shots_$SHOTS/$name/$(config_of "$method" "$dataset")/seed$seed"
     step "$name seed $seed" "$folder" joint_run "$method" "$dataset" "$seed" "$folder" "$SUBSET" "${pairs[@]}"
 }
 
 rows=()
+tuned=$(tuned_for "$dataset")
 while read -r row; do
+    case "$row" in tuned*) [ -n "$tuned" ] || continue ;; esac
     case " ${ROWS:-${row%% *}} " in *" ${row%% *} "*) rows+=("$row") ;; esac
 done < <(ablations)
 echo "Ablations of SHIP on $dataset, $SHOTS shots, seeds ${seeds[*]}"

@@ -28,7 +28,7 @@ METHODS=${METHODS:-ZeroshotCLIP CoOp CoCoOp SHIP}
 for name in "$source" "${targets[@]}"; do need_dataset "$name"; done
 
 place_of() { # method dataset seed
-    echo "$OUTPUT/cross_dataset/$source/$2/shots_$SHOTS/$1/$(config_of "$1" "$source")/seed$3"
+    echo "$OUTPUT/cross_dataset/$source/$2/shots_$SHOTS/$(name_of "$1")/$(config_of "$1" "$source")/seed$3"
 }
 
 run_one() { # "seed method"

@@ -9,14 +9,14 @@
 . "$(dirname "${BASH_SOURCE[0]}")/_experiment.sh"
 
 take_arguments "$@"
-METHODS=${METHODS:-ZeroshotCLIP CoOp SHIP CLIPAdapter SHIP+CLIPAdapter}
+METHODS=${METHODS:-ZeroshotCLIP CoOp SHIP CLIPAdapter $(tuned_for "$dataset")}
 need_dataset "$dataset"
 
 run_one() { # "seed method"
     local seed method folder
     read -r seed method <<<"$1"
     for SHOTS in ${ALL_SHOTS:-1 2 4 8 16}; do
-        folder="$OUTPUT/few_shot/$dataset/shots_$SHOTS/$method/$(config_of "$method" "$dataset")/seed$seed"
+        folder="$OUTPUT/few_shot/$dataset/shots_$SHOTS/$(name_of "$method")/$(config_of "$method" "$dataset")/seed$seed"
         step "$method, $SHOTS shots, seed $seed" "$folder" joint_run "$method" "$dataset" "$seed" "$folder" gzsl || continue
     done
 }

@@ -8,14 +8,14 @@
 # Each method runs twice: within the seen classes, half of which play unseen ones, to choose the penalty on seen classes'
 # logits (calibrated stacking), then in earnest, reported with the penalty and without. No test image has a say in it.
 #
-# From the environment: METHODS (default "ZeroshotCLIP CoOp CLIPAdapter SHIP SHIP+CLIPAdapter"), SHOTS (default -1: all
+# From the environment: METHODS (default "ZeroshotCLIP CoOp CLIPAdapter SHIP SHIP+CLIPAdapter" and SHIP tuned), SHOTS (default -1: all
 # images), JOBS as in _experiment.sh, and DATA CFG OUTPUT FEATURE_CACHE OPTS PYTHON VERBOSE as in _run.sh.
 SHOTS=${SHOTS:--1}
 . "$(dirname "${BASH_SOURCE[0]}")/_run.sh"
 . "$(dirname "${BASH_SOURCE[0]}")/_experiment.sh"
 
 take_arguments "$@"
-METHODS=${METHODS:-ZeroshotCLIP CoOp CLIPAdapter SHIP SHIP+CLIPAdapter}
+METHODS=${METHODS:-ZeroshotCLIP CoOp CLIPAdapter SHIP SHIP+CLIPAdapter $(tuned_for "$dataset")}
 need_dataset "$dataset"
 
 penalty_of() { # results.json
@@ -25,7 +25,7 @@ penalty_of() { # results.json
 run_one() { # "seed method"
     local seed method place dev
     read -r seed method <<<"$1"
-    place="$dataset/shots_$SHOTS/$method/$(config_of "$method" "$dataset")/seed$seed"
+    place="$dataset/shots_$SHOTS/$(name_of "$method")/$(config_of "$method" "$dataset")/seed$seed"
     dev="$OUTPUT/gzsl_dev/$place"
     step "$method seed $seed, penalty" "$dev" joint_run "$method" "$dataset" "$seed" "$dev" dev || return
     step "$method seed $seed" "$OUTPUT/gzsl/$place" joint_run "$method" "$dataset" "$seed" "$OUTPUT/gzsl/$place" gzsl \

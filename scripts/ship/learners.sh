@@ -10,8 +10,8 @@
 . "$(dirname "${BASH_SOURCE[0]}")/_experiment.sh"
 
 take_arguments "$@"
-best="SHIP:vit_b16_tuned" # what validation chose; on the embedded data set also for CoOp and CLIP-Adapter alone
-if is_embedded "$dataset"; then best="CoOp:miniclip_ep600 CLIPAdapter:miniclip_tuned SHIP:miniclip_tuned"; fi
+best=$(tuned_for "$dataset") # as validation likes; on the embedded data set also CoOp and CLIP-Adapter alone
+if is_embedded "$dataset"; then best+=" CoOp:miniclip_ep600 CLIPAdapter:miniclip_tuned"; fi
 METHODS=${METHODS:-ZeroshotCLIP CoOp SHIP CoCoOp SHIP+CoCoOp CLIPAdapter SHIP+CLIPAdapter TipAdapter SHIP+TipAdapter \
     TipAdapterF SHIP+TipAdapterF LinearProbe SHIP+LinearProbe GDA SHIP+GDA $best}
 SUBSET=${SUBSET:-gzsl}
@@ -21,7 +21,7 @@ need_dataset "$dataset"
 run_one() { # "seed method"
     local seed method folder
     read -r seed method <<<"$1"
-    folder="$OUTPUT/$name/$dataset/shots_$SHOTS/${method%%:*}/$(config_of "$method" "$dataset")/seed$seed"
+    folder="$OUTPUT/$name/$dataset/shots_$SHOTS/$(name_of "$method")/$(config_of "$method" "$dataset")/seed$seed"
     step "$method seed $seed" "$folder" joint_run "$method" "$dataset" "$seed" "$folder" "$SUBSET"
 }
 

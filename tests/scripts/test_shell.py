@@ -148,6 +148,19 @@ def test_a_method_may_name_its_config(checkout: Path):
         assert (checkout / f"output/learners/miniworld/shots_16/{method}/vit_b32/seed2/results.json").is_file()
 
 
+def test_every_experiment_takes_the_tuned_config_where_there_is_one(checkout: Path):
+    scripts = {"learners": {}, "gzsl": {}, "few_shot": {"ALL_SHOTS": "1"}, "ablation": {"ROWS": "SHIP tuned"}}
+    for name, environment in scripts.items():
+        for dataset, config in (("miniworld", "miniclip_tuned"), ("cub", "vit_b16_tuned")):
+            done = bash(checkout, f"scripts/ship/{name}.sh", dataset, "1", DATA="/data", **environment)
+            assert done.returncode == 0, done.stderr
+            found = list((checkout / f"output/{name}/{dataset}").rglob(f"{config}/seed1/results.json"))
+            assert any(file.parts[-4] in ("SHIP", "tuned") for file in found), (name, dataset)
+            assert not list((checkout / f"output/{name}").rglob("*:*"))
+    done = bash(checkout, "scripts/ship/ablation.sh", "cub", "1", DATA="/data", ROWS="SHIP tuned", CFG="vit_b32")
+    assert done.returncode == 0 and "tuned seed" not in done.stdout
+
+
 def test_every_learner_has_its_overlay_in_the_default_list():
     text = (REPOSITORY / "scripts/ship/learners.sh").read_text()
     overlays = {file.stem.removeprefix("with_") for file in REPOSITORY.glob("configs/trainers/SHIP/with_*.yaml")}
