@@ -222,16 +222,23 @@ def subsample(split: Split, subset: str) -> Split:
 def for_development(published: Split, drawn: Split) -> Split:
     """A split to choose settings on: no test image is in it.
 
-    Its test part are the validation images and the training images that were not drawn; there is no validation part.
+    Its test part are the validation images and the training images that were not drawn. Of a class that has neither
+    (generalized zero-shot sets come without validation images, and all training images are drawn) 20 % of the training
+    images are held back, as in CoOp's rule. There is no validation part.
 
     Raises:
-        ValueError: the data set validates on its test images and all training images are drawn.
+        ValueError: there is one training image a class and no other.
     """
     shown = {item.impath for items in (drawn.train, published.test) for item in items}
     held = [item for item in [*published.val, *published.train] if item.impath not in shown]
+    served = {item.label for item in held}
+    spare = [item for group in by_label(drawn.train).values() if len(group) > 1 for item in group]
+    _, back = split_trainval([item for item in spare if item.label not in served], random.Random(0))
+    held += back
     if not held:
         raise ValueError(
-            "this data set has neither validation images of its own nor training images left over, so there is nothing "
-            "to try settings on: set DATASET.NUM_SHOTS"
+            "this data set has neither validation images of its own nor more than one training image a class, so there "
+            "is nothing to try settings on: raise DATASET.NUM_SHOTS, or add images"
         )
-    return replace(drawn, val=[], test=held)
+    away = {item.impath for item in back}
+    return replace(drawn, train=[item for item in drawn.train if item.impath not in away], val=[], test=held)

@@ -47,6 +47,14 @@ def test_generalized_zero_shot_sets_give_s_u_and_h(tree: Path, tmp_path: Path, c
     assert unseen["accuracy"] == 100 and unseen["total"] == 5  # one class alone
 
 
+@pytest.mark.parametrize("tree", [("CUB",)], indirect=True)
+def test_the_penalty_is_chosen_where_there_are_no_validation_images(tree: Path, tmp_path: Path):
+    options = ("DATASET.SUBSAMPLE_CLASSES", "dev", "DATASET.NUM_SHOTS", -1)
+    figures = run(tree, tmp_path / "o", "cub", "SHIP", *options)
+    assert (figures["base_total"], figures["new_total"]) == (1, 1)  # of three training images of each seen class
+    assert "best_penalty" in figures
+
+
 @pytest.mark.parametrize("tree", [("ImageNet", "ImageNetR")], indirect=True)
 def test_imagenet_is_trained_on_and_its_variants_are_for_testing_alone(tree: Path, tmp_path: Path, capsys):
     options = ("DATASET.NUM_SHOTS", 2, "TEST.FINAL_MODEL", "best_val")

@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import random
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,7 +18,7 @@ from datasets.caltech101 import Caltech101
 from datasets.eurosat import NAMES, EuroSAT
 from datasets.fewshot import draw, seeded_generator
 from datasets.oxford_pets import OxfordPets
-from datasets.splits import Split, subsample
+from datasets.splits import Split, datum, for_development, subsample
 from tests.datasets.conftest import config, touch
 
 
@@ -203,6 +204,36 @@ def test_every_class_gets_its_shots_and_halves_are_disjoint(a_file: str, sizes: 
     assert len(names[0]) == -(-len(sizes) // 2) and not set(names[0]) & set(names[1])
     for half in (base, new):
         assert {i.label for i in half.train} == set(range(len({i.classname for i in half.train})))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    sizes=st.lists(st.tuples(st.integers(1, 9), st.integers(0, 3)), min_size=2, max_size=7),
+    shots=st.integers(0, 6),
+    seed=st.integers(0, 99),
+)
+def test_settings_are_tried_on_images_of_every_class_that_are_for_nothing_else(
+    sizes: list[tuple[int, int]], shots: int, seed: int
+):
+    def images(part: str, label: int, n: int) -> list[Datum]:
+        return [datum(f"{part}/{label}/{i}", label, f"c{label}") for i in range(n)]
+
+    train = [item for label, (n, _) in enumerate(sizes) for item in images("train", label, n)]
+    val = [item for label, (_, n) in enumerate(sizes) for item in images("val", label, n)]
+    published = Split(train, val, images("test", 0, 3))
+    drawn = replace(published, train=draw(train, shots, seeded_generator(seed)) if shots else train)
+    if all(n == 1 and not v for n, v in sizes):
+        with pytest.raises(ValueError, match="raise DATASET.NUM_SHOTS, or add images"):
+            for_development(published, drawn)
+        return
+    split = for_development(published, drawn)
+    kept, held = ([item.impath for item in part] for part in (split.train, split.test))
+    assert len(set(kept + held)) == len(kept) + len(held) and not split.val
+    assert not any(path.startswith("test") for path in kept + held)
+    assert set(kept) <= {item.impath for item in drawn.train}
+    for label, (n, v) in enumerate(sizes):
+        assert any(item.label == label for item in split.train)
+        assert any(item.label == label for item in split.test) == (n > 1 or v > 0)
 
 
 def test_no_image_is_in_two_parts(caltech: Path):
