@@ -45,7 +45,7 @@ EXPLANATIONS = {
     "base": "base, new: each among its own classes; H: their harmonic mean, of each seed, then averaged.",
     "joint_base": "joint: base and new images among all classes together.",
     "u": "U, S: unseen and seen classes among all classes, mean over classes; H: their harmonic mean.",
-    "calibrated_u": "calibrated: a penalty on seen classes' logits, chosen within the seen classes.",
+    "calibrated_u": "calibrated: a penalty on seen classes' logits, chosen within the seen classes (it may be 0).",
     "frechet": "Frechet, cosine: synthetic against real test features of new classes, mean over classes; synthetic to "
     "real: accuracy on real of a logistic regression trained on synthetic ones, and the reverse.",
 }
@@ -171,6 +171,11 @@ def table_of(name: str, runs: list[Run], seeds: list[int] | None) -> Table:
             h = harmonic_mean(row.values["base"][seed], row.values["new"][seed])
             row.values.setdefault("h", {})[seed] = h
     columns = choose_columns(re.split("[,/]", name)[0], rows.values())
+    for row in rows.values():
+        for plain in ("u", "s", "gzsl_h"):
+            calibrated = f"calibrated_{plain.removeprefix('gzsl_')}"
+            if calibrated in columns:  # a penalty of 0 was chosen where a run has plain figures alone
+                row.values[calibrated] = {**row.values.get(plain, {}), **row.values.get(calibrated, {})}
     shown = [row for row in rows.values() if any(column in row.values for column in columns if column != "train_s")]
     shown.sort(key=place)
     tell_differences(shown)

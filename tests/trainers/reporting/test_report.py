@@ -165,6 +165,9 @@ def test_generalized_zero_shot_figures_have_a_table_of_their_own(tmp_path: Path)
     assert set(found) == {"gzsl", "gzsl, validation within the base classes"}
     assert found["gzsl"].header() == ["method", "seeds", "U", "S", "H", "H, calibrated"]
     assert found["gzsl"].body() == [["SHIP", "1", "40.0", "60.0", "48.0", "50.0"]]
+    del figures["calibrated_mean_class_h"]  # a penalty of 0
+    put(tmp_path / "gzsl" / "cub" / "shots_-1" / "CoOp" / "c" / "seed1", figures, subset="gzsl")
+    assert tables(tmp_path)["gzsl"].body()[0] == ["CoOp", "1", "40.0", "60.0", "48.0", "48.0"]
 
 
 def test_every_format_holds_the_table(output: Path, capsys: pytest.CaptureFixture):
