@@ -147,13 +147,13 @@ def scatter(args: argparse.Namespace) -> Figure:
 
 
 def rows_of(args: argparse.Namespace, preferred: str, usable: Callable[[Row], bool]) -> list[Row]:
-    """Rows of the preferred experiment's table, or else of the first that has some."""
+    """Rows of the preferred experiment's table, or else of the first that has some; averages where there are any."""
     tables = tables_of(runs_below(Path(args.folders[0])))
     tables.sort(key=lambda table: table.name.split("/")[0] != preferred)
     for table in tables:
         rows = [row for row in table.rows if usable(row)]
         if rows:
-            return rows
+            return [row for row in rows if row.average] or rows
     raise ValueError(f"there are no results of base and new classes below {args.folders[0]}")
 
 

@@ -34,6 +34,12 @@ HEADINGS = {
     "train_s": "training (s)",
 }
 DIGITS = {"frechet": 2, "cosine": 2}  # others 1
+HARMONIC = {  # means of two columns
+    "h": ("base", "new"),
+    "joint_h": ("joint_base", "joint_new"),
+    "gzsl_h": ("u", "s"),
+    "calibrated_h": ("calibrated_u", "calibrated_s"),
+}
 BASE_NEW = ("base", "new", "h", "joint_base", "joint_new", "joint_h")
 QUALITY = ("frechet", "cosine", "synthetic_to_real", "real_to_synthetic")
 VIEWS = {  # which columns an experiment shows
@@ -61,7 +67,7 @@ LABELS = {
 
 @dataclass
 class Row:
-    """One value of each column for each seed that has it."""
+    """One value of each column for each seed that has it; an `average` row stands for several data sets."""
 
     dataset: str
     shots: int
@@ -70,6 +76,7 @@ class Row:
     settings: dict[str, Any] = field(default_factory=dict)
     values: dict[str, dict[int, float]] = field(default_factory=dict)
     differs: str = ""  # settings in which it differs from most rows of its kind
+    average: bool = False
 
     @property
     def label(self) -> str:
@@ -179,6 +186,11 @@ def table_of(name: str, runs: list[Run], seeds: list[int] | None) -> Table:
     shown = [row for row in rows.values() if any(column in row.values for column in columns if column != "train_s")]
     shown.sort(key=place)
     tell_differences(shown)
+    notes = remarks(name, shown, columns, seeds)
+    means = averages(shown, columns, source=name.partition("/")[2])
+    if means:
+        shown += means
+        notes.append("average: over data sets; H is that of the averaged accuracies, as in CoOp's tables.")
     facts, keys = {}, ["method"]
     for head, attribute in (("data set", "dataset"), ("shots", "shots"), ("config", "config"), ("settings", "differs")):
         values = {getattr(row, attribute) for row in shown}
@@ -186,7 +198,31 @@ def table_of(name: str, runs: list[Run], seeds: list[int] | None) -> Table:
             keys.append(head)
         elif head in ("data set", "shots") and values:
             facts[head] = values.pop()
-    return Table(name, facts, keys, columns, shown, remarks(name, shown, columns, seeds))
+    return Table(name, facts, keys, columns, shown, notes)
+
+
+def averages(rows: list[Row], columns: list[str], source: str) -> list[Row]:
+    """Over data sets (of a transfer: over its targets), for each method that has them all."""
+    rows = [row for row in rows if row.dataset != source]
+    datasets = {row.dataset for row in rows}
+    groups: dict[tuple, list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row.method, row.config, row.differs, row.shots), []).append(row)
+    out = []
+    for (method, config, differs, shots), group in groups.items():
+        if len(datasets) < 2 or {row.dataset for row in group} != datasets:
+            continue
+        mean = Row(f"average of {len(datasets)}", shots, method, config, group[0].settings, {}, differs, average=True)
+        for column in columns:
+            common = set.intersection(*(set(row.seeds(column)) for row in group))
+            parts = HARMONIC.get(column)
+            for seed in sorted(common):
+                value = fmean(row.values[column][seed] for row in group)
+                if parts and all(seed in mean.values.get(part, {}) for part in parts):
+                    value = harmonic_mean(*(mean.values[part][seed] for part in parts))
+                mean.values.setdefault(column, {})[seed] = value
+        out.append(mean)
+    return sorted(out, key=place)
 
 
 def columns_of(run: Run) -> dict[str, float]:

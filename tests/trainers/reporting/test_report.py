@@ -170,6 +170,29 @@ def test_generalized_zero_shot_figures_have_a_table_of_their_own(tmp_path: Path)
     assert tables(tmp_path)["gzsl"].body()[0] == ["CoOp", "1", "40.0", "60.0", "48.0", "48.0"]
 
 
+def test_data_sets_are_averaged_as_in_coops_tables(tmp_path: Path):
+    """CoOp's published average: H of the averaged accuracies, not the average of H."""
+    for dataset, base, new in (("birds", 90.0, 50.0), ("cars", 60.0, 80.0)):
+        for method in ("CoOp", "SHIP") if dataset == "birds" else ("CoOp",):
+            place = f"{dataset}/shots_16/{method}/c/seed1"
+            put(tmp_path / "base2new" / "train_base" / place, {"accuracy": base}, subset="base")
+            put(tmp_path / "base2new" / "test_new" / place, {"accuracy": new}, subset="new")
+    table = tables(tmp_path)["base2new"]
+    mean = table.rows[-1]
+    assert [row.method for row in table.rows if row.average] == ["CoOp"]  # SHIP lacks a data set
+    assert (mean.dataset, mean.mean("base"), mean.mean("new")) == ("average of 2", 75.0, 65.0)
+    assert mean.mean("h") == pytest.approx(2 * 75 * 65 / 140)
+    assert "as in CoOp's tables" in table.notes[-1]
+
+
+def test_a_transfer_is_averaged_over_its_targets(tmp_path: Path):
+    for dataset, accuracy in (("imagenet", 70.0), ("birds", 60.0), ("cars", 40.0)):
+        place = f"cross_dataset/imagenet/{dataset}/shots_16/CoOp/c/seed1"
+        put(tmp_path / place, {"accuracy": accuracy}, subset="all")
+    (table,) = tables_of(runs_below(tmp_path))
+    assert (table.rows[-1].dataset, table.rows[-1].mean("accuracy")) == ("average of 2", 50.0)
+
+
 def test_every_format_holds_the_table(output: Path, capsys: pytest.CaptureFixture):
     Image.new("RGB", (4, 4)).save(output / "a picture.png")
     files = [output / f"table{suffix}" for suffix in report.FORMATS]
