@@ -1,8 +1,8 @@
 # Sourced by the scripts here and in scripts/{coop,cocoop,zsclip}: one run of train.py, and where it lies.
 #
 # From the environment: DATA (root of the data sets), CFG (config name of every method), SHOTS, OUTPUT (root of
-# the results), FEATURE_CACHE (folder of encoded images), OPTS (further KEY VALUE pairs), PYTHON, VERBOSE=1 (runs
-# print to the console, not only to log.txt).
+# the results), FEATURE_CACHE (folder of encoded images, and of generators trained on them), OPTS (further KEY VALUE
+# pairs), PYTHON, VERBOSE=1 (runs print to the console, not only to log.txt).
 
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."

@@ -30,5 +30,6 @@ def extend_cfg(cfg: CN) -> None:
     # Augmented views of each training image, encoded once and drawn from at random in every epoch.
     # 0 is the faithful, slow setting: a fresh view of each image in each epoch.
     cfg.FEATURES.VIEWS = 10
-    # Folder that keeps encoded features between runs; empty: they live in memory only.
+    # Folder that keeps encoded features, and SHIP's generators trained on them, between runs; empty: they live in
+    # memory only.
     cfg.FEATURES.CACHE_DIR = ""

@@ -184,8 +184,8 @@ def table_of(name: str, runs: list[Run], seeds: list[int] | None) -> Table:
             if calibrated in columns:  # a penalty of 0 was chosen where a run has plain figures alone
                 row.values[calibrated] = {**row.values.get(plain, {}), **row.values.get(calibrated, {})}
     shown = [row for row in rows.values() if any(column in row.values for column in columns if column != "train_s")]
-    shown.sort(key=place)
     tell_differences(shown)
+    shown.sort(key=place)
     notes = remarks(name, shown, columns, seeds)
     means = averages(shown, columns, source=name.partition("/")[2])
     if means:
@@ -259,10 +259,11 @@ def choose_columns(experiment: str, rows: Iterable[Row]) -> list[str]:
 
 
 def place(row: Row) -> tuple:
-    """Where a row stands: a learner alone, then with SHIP's features; the upper bound last."""
+    """Where a row stands: a learner alone, then with SHIP's features, usual settings first; the upper bound last."""
     rank = ORDER.index(row.learner) if row.learner in ORDER else len(ORDER)
-    ships = row.method.startswith("SHIP")
-    return row.dataset, row.shots, row.method == UPPER_BOUND, rank, row.learner, ships, row.method, row.config
+    ships = row.method.startswith("SHIP") or row.settings.get("TRAINER.NAME") == "SHIP"  # an ablation has its own name
+    kind = (rank, row.learner, ships, row.config, bool(row.differs), row.method)
+    return row.dataset, row.shots, row.method == UPPER_BOUND, *kind
 
 
 def tell_differences(rows: list[Row]) -> None:
@@ -280,8 +281,8 @@ def tell_differences(rows: list[Row]) -> None:
                 continue
             for row in kind:
                 if repr(row.settings.get(key)) != usual:
-                    short = key.removeprefix("TRAINER.SHIP.")
-                    row.differs += f"{'; ' if row.differs else ''}{short} {row.settings.get(key)}"
+                    value = str(row.settings.get(key)) or '""'
+                    row.differs += f"{'; ' if row.differs else ''}{key.removeprefix('TRAINER.SHIP.')} {value}"
 
 
 def remarks(name: str, rows: list[Row], columns: list[str], seeds: list[int] | None) -> list[str]:

@@ -6,9 +6,7 @@ life cycle stage 1 runs right before the first epoch; the epochs are those of st
 
 from __future__ import annotations
 
-import json
 import os
-import time
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -25,14 +23,12 @@ from trainers.learners import LEARNERS
 from trainers.prompting import checkpoints, results
 from trainers.prompting.features import FeatureBank, FeatureLoader
 from trainers.prompting.rng import stream
-from trainers.prompting.runs import restore
 from trainers.prompting.trainer import PromptTrainer
 
+from . import stage1
 from .generators import GENERATORS
 from .quality import measure
 from .synthesis import add_synthetic, agreement, objective, synthetic_bank
-
-COLLAPSED_KL = 0.1  # nats; below it every latent gives nearly the same feature
 
 
 @TRAINER_REGISTRY.register()
@@ -141,12 +137,12 @@ class SHIP(PromptTrainer):
         options = self.options.GENERATOR
         if options.FROM:
             file = checkpoints.find(os.path.join(options.FROM, "generator"))
-            self.generator = self.build_generator(self.names, options_of_run(options.FROM, options))
+            self.generator = self.build_generator(self.names, stage1.options_of_run(options.FROM, options))
             epoch = checkpoints.load(file, self.generator)
             print(f'Took the generator from "{file}" (epoch = {epoch})')
         else:
             self.generator = self.build_generator(self.names, options)
-            self.fit_generator()
+            stage1.fit(self, super().training_bank)
         self.generator.eval().requires_grad_(False)
         if options.ONLY:
             self.max_epoch = 0
@@ -155,37 +151,6 @@ class SHIP(PromptTrainer):
 
     def build_generator(self, names: list[str], options: CN) -> nn.Module:
         return GENERATORS.get(options.NAME)(self.clip, names, options, self.seed)
-
-    def fit_generator(self) -> None:
-        """Train the generator, or go on from its last checkpoint in OUTPUT_DIR/generator."""
-        folder = os.path.join(self.output_dir, "generator")
-        optimizer = self.generator.optimizer()
-        start = 0
-        for place in (folder, os.path.join(self.cfg.RESUME or self.output_dir, "generator")):
-            if checkpoints.last_epoch(place):
-                start = checkpoints.resume(place, self.generator, optimizer, scaler=self.generator.scaler)
-                break
-        last, every = self.options.GENERATOR.EPOCHS, self.options.GENERATOR.CHECKPOINT_FREQ
-        began = time.time()
-
-        def on_epoch(epoch: int, losses: dict[str, float]) -> None:
-            pace = (time.time() - began) / (epoch - start)
-            scalars = " ".join(f"{name} {value:.4f}" for name, value in losses.items())
-            print(f"generator epoch [{epoch}/{last}] time {pace:.3f} {scalars}")
-            for name, value in losses.items():
-                self.write_scalar(f"generator/{name}", value, epoch - 1)
-            if epoch == last or (every > 0 and epoch % every == 0):
-                state = {"state_dict": self.generator.state_dict(), "optimizer": optimizer.state_dict()}
-                if self.generator.scaler:
-                    state["scaler"] = self.generator.scaler.state_dict()
-                checkpoints.save(folder, state, epoch)
-            if epoch == last and losses.get("kl", COLLAPSED_KL) < COLLAPSED_KL:
-                print(
-                    f"Warning: the KL term ends at {losses['kl']:.3f} nats, below {COLLAPSED_KL}: the posterior has "
-                    "collapsed and all latents give nearly the same feature; lower TRAINER.SHIP.GENERATOR.KL_WEIGHT"
-                )
-
-        self.generator.fit(super().training_bank, optimizer, start, on_epoch)
 
     # -- stage 2 ----------------------------------------------------------------------------------------
 
@@ -259,7 +224,7 @@ class SHIP(PromptTrainer):
             folder = os.path.join(place, "generator")
             if place and checkpoints.last_epoch(folder):
                 own = self.options.GENERATOR
-                options = options_of_run(place, own) if place == own.FROM else own
+                options = stage1.options_of_run(place, own) if place == own.FROM else own
                 self.generator = self.build_generator(self.dataset.classnames, options)
                 checkpoints.load(checkpoints.find(folder), self.generator)
                 self.generator.eval().requires_grad_(False)
@@ -286,17 +251,6 @@ class SHIP(PromptTrainer):
                 if rows.any()
             }
         }
-
-
-def options_of_run(folder: str, options: CN) -> CN:
-    """The generator's options that a finished run was trained with, for a run that takes its generator over."""
-    file = Path(folder) / results.FILE
-    if not file.is_file():  # an unfinished one
-        return options
-    merged = options.clone()
-    merged.defrost()
-    restore(merged, json.loads(file.read_text())["cfg"]["TRAINER"]["SHIP"]["GENERATOR"])
-    return merged
 
 
 def read_classnames(file: str) -> list[str]:
