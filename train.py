@@ -262,6 +262,7 @@ def print_header(cfg: CN, args: argparse.Namespace) -> None:
 def tell(error: BaseException) -> None:
     """One sentence on the console; the whole traceback goes to log.txt alone."""
     sentence = " ".join(str(error.args[0] if isinstance(error, KeyError) and error.args else error).split())
+    sentence = sentence.encode("utf-8", "backslashreplace").decode()  # a file name may be no text
     log = getattr(sys.stdout, "file", None)
     if log:
         log.write(f"{traceback.format_exc()}error: {sentence}\n")

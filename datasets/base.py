@@ -56,8 +56,9 @@ class FewShotDataset(DatasetBase):
                     f"{cfg.DATASET.NAME} is looked for in {needed}, which is not there: put it under --root "
                     f"({self.root}) as DATASETS.md describes, or give another --root"
                 )
-        published, subset = self.read_split(), cfg.DATASET.SUBSAMPLE_CLASSES
+        published, subset = self._read_split(), cfg.DATASET.SUBSAMPLE_CLASSES
         whole = self.few_shot(published, cfg.DATASET.NUM_SHOTS, cfg.SEED)
+        self._refuse_unknown_labels(whole)
         if subset == "dev":
             whole = for_development(published, whole)
         split = subsample(whole, subset)
@@ -71,6 +72,31 @@ class FewShotDataset(DatasetBase):
                 "them alone: choose DATASET.SUBSAMPLE_CLASSES all"
             )
         super().__init__(train_x=split.train or split.test, val=split.val, test=split.test)
+
+    def _read_split(self) -> Split:
+        """The whole split; annotation files that contradict each other are one sentence."""
+        try:
+            return self.read_split()
+        except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
+            if str(self.root) in str(error):
+                raise  # it names the file
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise ValueError(
+                f"an annotation file of {self.cfg.DATASET.NAME} in {self.folder} is damaged, or belongs to others "
+                f"({reason}): fetch them anew, DATASETS.md tells from where"
+            ) from error
+
+    def _refuse_unknown_labels(self, split: Split) -> None:
+        """Images of a class that training does not know would be counted as wrong without a word."""
+        names = split.names()
+        for part in ("val", "test"):
+            for item in getattr(split, part):
+                if item.label not in names:
+                    raise ValueError(
+                        f"{self.cfg.DATASET.NAME}: the {part} image {item.impath} is of class {item.label} "
+                        f"({item.classname}), of which there is no training image: mend the split file, or remove the "
+                        "few-shot file that was read"
+                    )
 
     # Dassl takes the classes from the training images; here some classes have names alone.
     @property
@@ -106,7 +132,10 @@ class FewShotDataset(DatasetBase):
                 return require(load_split(place, self.images))
         split = require(self.make_split(random.Random(0)))
         place = file if os.access(self.folder, os.W_OK) else cached
-        save_split(split, place, self.images)
+        try:
+            save_split(split, place, self.images)
+        except OSError as error:  # it is the same when it is made again
+            print(f"The split could not be kept in {place} ({error.strerror}), so it is made anew each time")
         return split
 
     def few_shot(self, split: Split, shots: int, seed: int) -> Split:

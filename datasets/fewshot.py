@@ -40,7 +40,8 @@ def load_coop_pickle(file: Path, folder: Path, parts: tuple[str, ...] = ("train"
     try:
         with open(file, "rb") as stream:
             content = _Unpickler(stream).load()
-        content[parts[0]]
+        if not content[parts[0]]:
+            raise ValueError(f"it holds no {parts[0]} images")
         return [part and _rooted(part, folder, file) for part in map(content.get, parts)]
     except FileNotFoundError:
         raise

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from dassl.data.datasets import DATASET_REGISTRY, Datum
 
-from .annotations import read_lines
+from .annotations import read_lines, read_pairs
 from .base import FewShotDataset
 from .splits import Split, datum, require
 
@@ -21,5 +21,5 @@ class FGVCAircraft(FewShotDataset):
 
     def _read(self, part: str, label: dict[str, int]) -> list[Datum]:
         """Lines "<image number> <variant>"."""
-        rows = [line.split(" ", 1) for line in read_lines(self.folder / f"images_variant_{part}.txt")]
+        rows = read_pairs(self.folder / f"images_variant_{part}.txt")
         return [datum(self.images / f"{number}.jpg", label[variant], variant) for number, variant in rows]

@@ -24,6 +24,7 @@ from pathlib import Path
 from dassl.data.datasets import DATASET_REGISTRY, Datum
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
+from .annotations import read_lines, read_text
 from .base import FewShotDataset
 from .splits import Split, datum, require
 
@@ -51,8 +52,8 @@ class ImageFolder(FewShotDataset):
         _refuse_unknown(call, keys, f"{self.folder / 'names.csv'} gives a name to")
         names = [call.get(key, key) for key in keys]
         self._refuse_twins(keys, names)
-        label = {key: i for i, key in enumerate(keys)}
-        label |= {name: i for i, name in enumerate(names)}  # a test folder may carry the human name
+        label = {name: i for i, name in enumerate(names)}  # a test folder may carry the human name
+        label |= {key: i for i, key in enumerate(keys)}  # one class's name may be another's folder: folders win
         parts: dict[str, list[Datum]] = {}
         for part in PARTS:
             _refuse_unknown({key for _, key in rows[part]}, label, f"{self.folder} has {part} images of", self.folder)
@@ -81,7 +82,10 @@ class ImageFolder(FewShotDataset):
         for part in PARTS:
             place = self.folder / part
             for entry in sorted(os.scandir(place), key=lambda entry: entry.name) if place.is_dir() else ():
-                if entry.name.startswith(".") or not entry.is_dir():
+                if entry.name.startswith("."):
+                    continue
+                if not entry.is_dir():
+                    ignored[f"directly in {part}/, of no class"] += 1
                     continue
                 found = _images_below(entry.path, ignored)
                 if not found:
@@ -92,31 +96,33 @@ class ImageFolder(FewShotDataset):
                 rows[part] += [(path, _plain(entry.name)) for path in found]
         if ignored:
             kinds = ", ".join(f"{count} {kind or 'without extension'}" for kind, count in sorted(ignored.items()))
-            print(f"Files that are no images by their extension are left out: {kinds}")
+            print(f"Files that are no images of a class are left out: {kinds}")
         return rows
 
     def _listed(self, file: Path) -> Rows:
         rows: Rows = {part: [] for part in PARTS}
-        seen: dict[str, str] = {}
+        seen: dict[str, int] = {}
         for number, row in enumerate(_read_list(file), start=1):
-            path, key, part = (str(row.get(column) or "").strip() for column in ("path", "class", "split"))
+            path, key, part = (_cell(row.get(column)) for column in ("path", "class", "split"))
             part = part or "train"
             if not path or not key or part not in PARTS:
                 raise ValueError(
                     f"{file}, row {number}: path {path!r}, class {key!r}, split {part!r}; each row needs a path, a "
                     f"class and a split among {', '.join(PARTS)}"
                 )
-            full = os.path.join(self.folder, path)
-            if seen.setdefault(full, part) != part:
-                raise ValueError(f"{file} has {path} in {seen[full]} and in {part}: keep it in one of them")
+            full = os.path.normpath(os.path.join(self.folder, path))
+            if "\\" in path and not os.path.isfile(full):  # written on Windows
+                full = os.path.normpath(os.path.join(self.folder, path.replace("\\", "/")))
+            if full in seen:
+                raise ValueError(f"{file} has {path} twice, in rows {seen[full]} and {number}: keep one of them")
+            seen[full] = number
             rows[part].append((full, _plain(key)))
         return rows
 
     def _further(self) -> list[str]:
         """Classes of classnames.txt."""
         file = self.folder / "classnames.txt"
-        names = [_plain(line) for line in file.read_text(encoding="utf-8-sig").splitlines()] if file.is_file() else []
-        names = [name for name in names if name]
+        names = [_plain(line) for line in read_lines(file)] if file.is_file() else []
         twice = [name for name, count in Counter(names).items() if count > 1]
         if twice:
             raise ValueError(f"{file} names {twice[0]!r} twice: name each class once")
@@ -148,9 +154,12 @@ class ImageFolder(FewShotDataset):
 
 
 def _images_below(folder: str, ignored: Counter[str]) -> list[str]:
-    found = []
-    for place, below, files in os.walk(folder):
+    found, seen = [], {os.path.realpath(folder)}
+    for place, below, files in os.walk(folder, onerror=_raise, followlinks=True):
         below[:] = sorted(name for name in below if not name.startswith("."))
+        real = {name: os.path.realpath(os.path.join(place, name)) for name in below}
+        below[:] = [name for name in below if real[name] not in seen]  # a link to a folder above has no end
+        seen |= set(real.values())
         for file in sorted(files):
             extension = os.path.splitext(file)[1].lower()
             if file.startswith("."):
@@ -162,8 +171,17 @@ def _images_below(folder: str, ignored: Counter[str]) -> list[str]:
     return found
 
 
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _cell(value: object) -> str:
+    """A string or a number as text; nothing else is a path, a class or a split."""
+    return str(value).strip() if isinstance(value, (str, int)) else ""
+
+
 def _read_list(file: Path) -> list[dict[str, str]]:
-    text = file.read_text(encoding="utf-8-sig")
+    text = read_text(file)
     if file.suffix == ".json":
         try:
             rows = json.loads(text)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from dassl.data.datasets import DATASET_REGISTRY, Datum
 
 from .annotations import read_classnames
@@ -20,7 +22,11 @@ class _WordNetFolders(FewShotDataset):
         return read_classnames(own if own.is_file() or not imagenet.is_file() else imagenet)
 
     def items(self, folder: str, label_of: dict[str, int] | None = None) -> list[Datum]:
-        """All images below a folder of class folders; labels by sorted folder name unless given."""
+        """All images below a folder of class folders; labels by sorted folder name unless given.
+
+        Raises:
+            ValueError, FileNotFoundError: a folder that is no class, or no image at all.
+        """
         names, place = self.names_by_folder(), self.folder / folder
         items: list[Datum] = []
         folders = list_folders(place)
@@ -28,7 +34,9 @@ class _WordNetFolders(FewShotDataset):
             files = folders.pop(wnid)  # a million names need not be held twice
             if wnid not in names:
                 raise ValueError(f"{place / wnid} is in no line of classnames.txt: add it there, or remove the folder")
-            label = label_of[wnid] if label_of else number
+            if label_of is not None and wnid not in label_of:
+                raise ValueError(f"{place / wnid} is of no class with training images: add those, or remove the folder")
+            label = number if label_of is None else label_of[wnid]
             items += [datum(f"{place}/{wnid}/{file}", label, names[wnid]) for file in files]
         if not items:
             raise FileNotFoundError(f"there is no image in the class folders of {place}: put them there")
@@ -51,8 +59,12 @@ class ImageNet(_WordNetFolders):
         pickled = self.folder / "preprocessed.pkl"
         if pickled.is_file():
             train, test = load_coop_pickle(pickled, self.folder, ("train", "test"))
+            if not train or not test:
+                raise ValueError(f"{pickled} lacks training or test images: remove it, and the folders are listed")
         else:
-            train, test = self.items("images/train"), self.items("images/val")
+            train = self.items("images/train")
+            label_of = {os.path.basename(os.path.dirname(item.impath)): item.label for item in train}
+            test = self.items("images/val", label_of)
         return Split(train, test, test)
 
 

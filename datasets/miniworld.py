@@ -20,7 +20,13 @@ class _Rendered(FewShotDataset):
     def prepare(self) -> None:
         if not self.images.is_dir():
             print(f"Rendering {type(self).__name__}'s images into {self.images}")
-            render_dataset(self.folder, SEED, self.style, self.classes())
+            try:
+                render_dataset(self.folder, SEED, self.style, self.classes())
+            except OSError as error:
+                raise OSError(
+                    f"{type(self).__name__}'s images cannot be written into {self.folder} ({error.strerror}): give a "
+                    "--root that can be written to"
+                ) from error
 
     def read_split(self) -> Split:
         return Split(

@@ -5,7 +5,7 @@ import random
 
 from dassl.data.datasets import DATASET_REGISTRY
 
-from .annotations import read_mat
+from .annotations import read_mat, read_text
 from .base import FewShotDataset
 from .splits import Split, by_label, datum, split_groups
 
@@ -26,7 +26,7 @@ class OxfordFlowers(FewShotDataset):
             raise FileNotFoundError(
                 f"there is no {file}, which names the classes: add it, DATASETS.md tells from where"
             )
-        names = json.loads(file.read_text(encoding="utf-8"))
+        names = json.loads(read_text(file))
         items = [
             datum(self.images / f"image_{number:05d}.jpg", int(label) - 1, names[str(label)])
             for number, label in enumerate(labels, start=1)

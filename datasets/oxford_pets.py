@@ -5,6 +5,7 @@ from pathlib import Path
 
 from dassl.data.datasets import DATASET_REGISTRY, Datum
 
+from .annotations import read_pairs
 from .base import FewShotDataset
 from .splits import Split, datum, split_trainval
 
@@ -29,9 +30,7 @@ class OxfordPets(FewShotDataset):
                 f"there is neither {self.folder / self.split_name} nor {file}: add the one or the other"
             )
         items = []
-        for line in file.read_text().splitlines():
-            if line.strip() and not line.startswith("#"):
-                name, label, *_ = line.split()
-                breed = name.rpartition("_")[0].lower()
-                items.append(datum(self.images / f"{name}.jpg", int(label) - 1, breed))
+        for name, numbers in read_pairs(file):
+            label, breed = int(numbers.split()[0]) - 1, name.rpartition("_")[0].lower()
+            items.append(datum(self.images / f"{name}.jpg", label, breed))
         return items

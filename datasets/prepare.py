@@ -58,20 +58,30 @@ def prepare(name: str, root: Path) -> list[str]:
     """
     source = find(name)
     folder = root / source.folder
-    if not all((folder / place).exists() for place in source.moves.values()):
+    if not all(is_there(folder / place) for place in source.moves.values()):
         with_torchvision(source, root)
     for archive in source.archives:
-        if not (root / archive.creates).exists():
-            file = root / "downloads" / archive.file
+        file = root / "downloads" / archive.file
+        if not is_there(root / archive.creates) or unfinished(file).exists():
             fetch(archive, file)
             unpack(file, root / archive.into)
     left = [from_drive(folder / place, number) for place, number in source.drive.items()]
     if source.finish and folder.is_dir():
         source.finish(folder)
     for place, step in source.by_hand.items():
-        if not (folder / place).exists():
+        if not is_there(folder / place):
             left.append(step.format(folder=folder, root=root))
     return [step for step in left if step]
+
+
+def is_there(place: Path) -> bool:
+    """A file, or a folder with something in it."""
+    return place.is_file() or (place.is_dir() and any(place.iterdir()))
+
+
+def unfinished(archive: Path) -> Path:
+    """A file that lies beside an archive while it is unpacked, and stays if that breaks off."""
+    return archive.with_name(f"{archive.name}.unfinished")
 
 
 def find(name: str) -> Source:
@@ -89,15 +99,21 @@ def with_torchvision(source: Source, root: Path) -> None:
     """Let torchvision's own class download, verify and unpack, then move its folders to CoOp's."""
     work = root / "downloads" / source.folder
     print(f"Fetching {source.torchvision} by torchvision into {work}")
+    for file in work.rglob("*"):  # what an earlier try unpacked may be half of it; its archives and parts are kept
+        if file.is_file() and not file.name.endswith((".zip", ".tar", ".gz", ".tgz", ".part")):
+            file.unlink()
+    for below in sorted((place for place in work.rglob("*") if place.is_dir()), reverse=True):
+        if not any(below.iterdir()):
+            below.rmdir()
     work.mkdir(parents=True, exist_ok=True)
     with resumable():
         try:
             getattr(torchvision_datasets, source.torchvision)(str(work), download=True)
-        except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+        except (urllib.error.URLError, TimeoutError) as error:  # by another way than `download`
             raise unreachable(f"torchvision's {source.torchvision}", work, error) from error
     for here, there in source.moves.items():
         target = root / source.folder / there
-        if not target.exists():
+        if not is_there(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             os.replace(work / here, target)
     shutil.rmtree(work)
@@ -105,12 +121,20 @@ def with_torchvision(source: Source, root: Path) -> None:
 
 @contextlib.contextmanager
 def resumable() -> Iterator[None]:
-    """torchvision's downloads begin anew after a break; for the while they go through `download`."""
+    """torchvision's downloads begin anew after a break; for the while they go through `download`, and one that fails
+    is told with its address."""
     original = getattr(torchvision_utils, "_urlretrieve", None)
     if original is None:  # another torchvision: its own downloads will do
         yield
         return
-    torchvision_utils._urlretrieve = lambda url, filename, *rest: download(url, Path(filename))
+
+    def fetched(url: str, filename: str, *rest: object) -> None:
+        try:
+            download(url, Path(filename))
+        except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+            raise unreachable(url, Path(filename), error) from error
+
+    torchvision_utils._urlretrieve = fetched
     try:
         yield
     finally:
@@ -200,6 +224,7 @@ def unpack(archive: Path, place: Path) -> None:
     """Unpack below `place`; members that would land elsewhere are refused."""
     print(f"Unpacking {archive.name} into {place}")
     place.mkdir(parents=True, exist_ok=True)
+    unfinished(archive).touch()
     try:
         if zipfile.is_zipfile(archive):
             with zipfile.ZipFile(archive) as stored:
@@ -209,6 +234,7 @@ def unpack(archive: Path, place: Path) -> None:
                 stored.extractall(place, filter="data")
     except (tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
         raise ValueError(f"{archive} cannot be unpacked ({error}): remove it and run the command again") from error
+    unfinished(archive).unlink()
 
 
 def unreachable(what: str, file: Path, error: OSError) -> ConnectionError:

@@ -59,7 +59,7 @@ class MissingImages(FileNotFoundError):
     def __init__(self, split: Split, gone: list[Datum]):
         more = f" (nor are {len(gone) - 1:,} more)" if len(gone) > 1 else ""
         super().__init__(
-            f"there is no image {gone[0].impath}{more}: the data folder and its split file do not match; "
+            f"there is no image {gone[0].impath}{more}: the data folder lacks what its lists name; "
             "python -m datasets.check lists all that is missing"
         )
         self.split, self.gone = split, gone
@@ -100,10 +100,16 @@ def load_split(file: Path, images: Path) -> Split:
             "of [path, label, class name]; remove it to have it made anew"
         ) from error
     names: dict[int, str] = {}
-    for part in rows.values():
+    seen: dict[str, str] = {}
+    twice = []
+    for kind, part in rows.items():
         for path, label, name in part:
+            if seen.setdefault(path, kind) != kind:
+                twice.append(f"{path} ({seen[path]} and {kind})")
             if names.setdefault(label, name) != name:
                 raise ValueError(f"{file} calls class {label} both {names[label]!r} and {name!r} (at {path}): mend it")
+    if twice:  # CoOp reads such a file without a word
+        print(f"Warning: {file} has {len(twice)} images in two parts, {twice[0]} first: figures on them are no test")
     return Split(
         **{part: [datum(os.path.join(images, p), label, name) for p, label, name in rows[part]] for part in rows}
     )

@@ -5,7 +5,7 @@ import re
 
 from dassl.data.datasets import DATASET_REGISTRY, Datum
 
-from .annotations import read_lines
+from .annotations import read_lines, read_pairs
 from .base import FewShotDataset
 from .splits import Split, datum, split_trainval
 
@@ -21,8 +21,7 @@ class UCF101(FewShotDataset):
 
     def make_split(self, rng: random.Random) -> Split:
         lists = self.folder / "ucfTrainTestlist"
-        rows = [line.split() for line in read_lines(lists / "classInd.txt")]
-        label = {action: int(number) - 1 for number, action in rows}
+        label = {action: int(number) - 1 for number, action in read_pairs(lists / "classInd.txt")}
         train, val = split_trainval(self._read(read_lines(lists / "trainlist01.txt"), label), rng)
         return Split(train, val, self._read(read_lines(lists / "testlist01.txt"), label))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,17 @@ def test_a_damaged_image_stops_the_run_with_its_path(photos: Path, tmp_path: Pat
     run(photos, tmp_path / "o", "SHIP", status=2)
     error = capsys.readouterr().err
     assert f"error: the image {bad} cannot be read" in error and error.count("\n") == 1
+
+
+def test_a_damaged_image_whose_name_is_no_text_is_told(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
+    """File names of old archives are not always UTF-8."""
+    bad = os.path.join(os.fsencode(photos / "train" / BASE[1]), b"p\xe9.png")
+    with open(bad, "wb"):
+        pass
+    run(photos, tmp_path / "o", "SHIP", status=2)
+    assert "cannot be read (it is empty)" in capsys.readouterr().err
+    run(photos, tmp_path / "s", "SHIP", "DATASET.ON_BAD_IMAGE", "skip")
+    assert "\\udce9.png cannot be read (it is empty)" in (tmp_path / "s" / "log.txt").read_text()
 
 
 def test_damaged_images_can_be_left_out_of_every_split(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture):

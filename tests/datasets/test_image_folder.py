@@ -114,7 +114,20 @@ MISTAKES = {
     "mapping with gaps": (lambda r: write(r, "names.csv", "class,name\ncat,\n"), "row 1: class 'cat', name ''"),
     "in two splits": (
         lambda r: unlist(r, "path,class,split\na.jpg,cat,train\na.jpg,cat,test\n"),
-        "images.csv has a.jpg in train and in test",
+        "images.csv has a.jpg twice, in rows 1 and 2: keep one",
+    ),
+    "in two splits by another path": (
+        lambda r: unlist(r, "path,class,split\na.jpg,cat,train\n./x/../a.jpg,cat,test\n"),
+        "twice, in rows 1 and 2",
+    ),
+    "of two classes": (lambda r: unlist(r, "path,class\na.jpg,cat\na.jpg,dog\n"), "twice, in rows 1 and 2"),
+    "not UTF-8": (
+        lambda r: (r / "names.csv").write_bytes("class,name\ncat,Käse".encode("cp1252")),
+        "names.csv is not in",
+    ),
+    "class is a list": (
+        lambda r: (unlist(r, ""), (r / "images.csv").unlink(), write(r, "images.json", '[{"path":"a","class":["x"]}]')),
+        "row 1: path 'a', class ''",
     ),
     "no class in a row": (lambda r: unlist(r, "path,class\na.jpg,\n"), "row 1: path 'a.jpg', class ''"),
     "unknown split": (lambda r: unlist(r, "path,class,split\na.jpg,cat,dev\n"), "split 'dev'.* among train, val, test"),
@@ -130,6 +143,48 @@ def test_a_mistake_is_one_sentence(mistake: str, root: Path):
     with pytest.raises((ValueError, FileNotFoundError), match=sentence) as found:
         build(root)
     assert str(root) in str(found.value) and "\n" not in str(found.value)
+
+
+def test_a_human_name_may_be_another_classes_folder(root: Path):
+    """cat is called dog and dog is called cat: images stay with their folders."""
+    write(root, "names.csv", "class,name\ncat,dog\ndog,cat\n")
+    dataset = build(root)
+    assert dataset.classnames[:2] == ["dog", "cat"]
+    for item in [*dataset.train_x, *dataset.test]:
+        folder = Path(item.impath).parent.name
+        assert item.classname == {"cat": "dog", "dog": "cat"}.get(folder, folder)
+
+
+def test_comments_are_no_classes(root: Path):
+    write(root, "classnames.txt", "# birds come later\nfox\nhare\n")
+    assert build(root).classnames == ["cat", "dog", "fox", "hare"]
+
+
+def test_lists_may_have_numbers_for_classes_and_paths_of_windows(root: Path):
+    rows = [{"path": "ptrain\\cat\\0.jpg", "class": 0}, {"path": "ptrain/dog/1.jpg", "class": 1}]
+    unlist(root, "")
+    (root / "images.csv").unlink()
+    write(root, "images.json", json.dumps(rows))
+    for row in rows:
+        file = root / row["path"].replace("\\", "/")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    dataset = build(root)
+    assert dataset.classnames[:2] == ["0", "1"] and len(dataset.train_x) == 2
+
+
+def test_links_are_followed_and_a_circle_ends(root: Path, tmp_path_factory: pytest.TempPathFactory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    touch(elsewhere, 2)
+    (root / "train" / "cat" / "more").symlink_to(elsewhere)
+    (root / "train" / "cat" / "again").symlink_to(root / "train" / "cat")
+    assert len([item for item in build(root).train_x if item.classname == "cat"]) == 5
+
+
+def test_images_beside_the_class_folders_are_told(root: Path, capsys: pytest.CaptureFixture):
+    (root / "train" / "stray.jpg").touch()
+    assert len(build(root).train_x) == 8
+    assert "left out: 1 directly in train/, of no class" in capsys.readouterr().out
 
 
 def test_new_classes_without_any_image_cannot_stand_alone(root: Path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -303,6 +304,41 @@ def test_a_missing_annotation_file_is_named(name: str, tmp_path: Path):
         with pytest.raises(FileNotFoundError, match=file.name):
             build(name, tmp_path)
         file.write_bytes(content)
+
+
+DAMAGE = {  # file, old text, new text
+    "FGVCAircraft": ("images_variant_train.txt", "707-320", "Zeppelin"),
+    "SUN397": ("Training_01.txt", "/a/abbey", "/a/abby"),
+    "UCF101": ("trainlist01.txt", "YoYo/", "YaYa/"),
+    "OxfordFlowers": ("cat_to_name.json", '"1"', '"3"'),
+    "OxfordPets": ("trainval.txt", "Abyssinian_1 1 1 1", "Abyssinian_1"),
+    "ImageNet": ("classnames.txt", "n01440764 tench", "n01440764"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_a_damaged_annotation_file_is_one_sentence(name: str, tmp_path: Path):
+    LAYOUTS[name][0](tmp_path)
+    text, old, new = DAMAGE[name]
+    (file,) = tmp_path.rglob(text)
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new, 1))
+    with pytest.raises(ValueError, match="fetch (it|them) anew") as found:
+        build(name, tmp_path)
+    assert str(tmp_path) in str(found.value) and "\n" not in str(found.value)
+
+
+def test_imagenets_labels_are_those_of_its_training_folders(tmp_path: Path):
+    imagenet(tmp_path)
+    images = tmp_path / "imagenet" / "images"
+    shutil.rmtree(images / "val" / WNIDS[0])  # an incomplete copy
+    dataset = build("ImageNet", tmp_path)
+    assert [item.classname for item in dataset.test] == ["goldfish"] * 2 + ["English springer"] * 2
+    assert all(dataset.lab2cname[item.label] == item.classname for item in dataset.test)
+    imagenet(tmp_path)
+    shutil.rmtree(images / "train" / WNIDS[0])
+    with pytest.raises(ValueError, match=f"{WNIDS[0]} is of no class with training images"):
+        build("ImageNet", tmp_path)
 
 
 def test_a_damaged_mat_file_is_named(tmp_path: Path):

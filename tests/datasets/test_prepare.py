@@ -137,6 +137,31 @@ def test_an_archive_is_verified_unpacked_and_what_is_left_is_told(server: Server
     assert len(server.ranges) == 1  # nothing is fetched twice
 
 
+def test_what_was_half_unpacked_is_unpacked_again(server: Server, tmp_path: Path, monkeypatch, capsys):
+    """A truncated archive without a checksum leaves some of its images behind."""
+    whole = tar_of(images__1__jpg=bytes(range(256)) * 400, images__2__jpg=bytes(range(256)) * 400)
+    source = source_of(server, whole[: len(whole) // 2], "")
+    monkeypatch.setitem(SOURCES, "Set", source)
+    assert main(["set", "--root", str(tmp_path)]) == 2
+    assert "cannot be unpacked" in capsys.readouterr().err
+    server.files["set.tar.gz"] = whole
+    (tmp_path / "downloads" / "set.tar.gz").unlink()
+    assert main(["set", "--root", str(tmp_path)]) == 1  # labels are left to do
+    assert sorted(p.parent.name for p in (tmp_path / "set").rglob("jpg")) == ["1", "2"]
+    assert not list((tmp_path / "downloads").glob("*.unfinished"))
+
+
+def test_an_empty_folder_is_not_a_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "fgvc_aircraft").mkdir()
+
+    def called(source: Source, root: Path) -> None:
+        raise ConnectionError("it would be fetched")
+
+    monkeypatch.setattr(module, "with_torchvision", called)
+    with pytest.raises(ConnectionError):
+        module.prepare("FGVCAircraft", tmp_path)
+
+
 def test_a_wrong_checksum_removes_the_file_and_unpacks_nothing(server: Server, tmp_path: Path, monkeypatch, capsys):
     monkeypatch.setitem(SOURCES, "Set", source_of(server, tar_of(images=b""), "md5:" + "0" * 32))
     assert main(["set", "--root", str(tmp_path)]) == 2
@@ -174,7 +199,7 @@ def test_torchvision_downloads_and_its_folders_become_coops(server: Server, tmp_
 
     monkeypatch.setattr(torchvision_datasets, "Pets", Pets, raising=False)
     monkeypatch.setitem(SOURCES, "Pets", Source("my_pets", "", "", torchvision="Pets", moves={"pets/images": "images"}))
-    with pytest.raises(ConnectionError, match="torchvision's Pets cannot be fetched .*try again"):
+    with pytest.raises(ConnectionError, match=r"pets.tar.gz cannot be fetched .*by hand"):
         prepare("Pets", tmp_path)
     assert prepare("Pets", tmp_path) == []
     assert (tmp_path / "my_pets" / "images" / "a" / "jpg").is_file()

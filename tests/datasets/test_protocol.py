@@ -170,6 +170,34 @@ def test_a_damaged_split_is_named(caltech: Path, text: str, sentence: str):
         Caltech101(config(caltech))
 
 
+def test_a_test_image_of_no_trained_class_is_named(caltech: Path):
+    Caltech101(config(caltech))
+    file = caltech / "caltech-101" / "split_zhou_Caltech101.json"
+    content = json.loads(file.read_text())
+    content["test"][0][1:] = [9, "unicorn"]
+    file.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"the test image .* is of class 9 \(unicorn\), of which there is no training"):
+        Caltech101(config(caltech))
+
+
+def test_an_image_in_two_parts_of_a_split_file_is_told(caltech: Path, capsys: pytest.CaptureFixture):
+    Caltech101(config(caltech))
+    file = caltech / "caltech-101" / "split_zhou_Caltech101.json"
+    content = json.loads(file.read_text())
+    content["test"].append(content["train"][0])
+    file.write_text(json.dumps(content))
+    Caltech101(config(caltech))
+    assert f"has 1 images in two parts, {content['train'][0][0]} (train and test) first" in capsys.readouterr().out
+
+
+def test_a_split_that_can_be_kept_nowhere_is_used_all_the_same(caltech: Path, tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.setattr(datasets.base, "CACHE", tmp_path / "file" / "cache")
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    assert len(Caltech101(config(caltech, shots=2)).train_x) == 8
+    assert "The split could not be kept in" in capsys.readouterr().out
+
+
 def test_too_few_images_for_a_split_are_told(caltech: Path):
     touch(caltech / "caltech-101" / "101_ObjectCategories" / "rare", 1)
     with pytest.raises(ValueError, match="class 'rare', has 1 images, too few"):

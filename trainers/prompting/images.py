@@ -47,7 +47,7 @@ def readable(items: Sequence[Any], what: str, upright: bool = False) -> list[Any
     """Those of the items (with `impath` and `classname`) that can be read; the others are named and counted.
 
     Raises:
-        BadImage: nothing is left of a class.
+        BadImage: nothing is left of a class to train on, or nothing at all.
     """
 
     def reason(item: Any) -> str:
@@ -69,14 +69,18 @@ def readable(items: Sequence[Any], what: str, upright: bool = False) -> list[Any
     kept = [item for item, text in zip(items, reasons, strict=True) if not text]
     print(f"DATASET.ON_BAD_IMAGE skip: {len(bad)} of {len(items)} {what} images left out")
     lost = sorted({item.classname for item in items} - {item.classname for item in kept})
-    if lost:
+    if lost and (what == "train" or not kept):
         raise BadImage(f"no {what} image of class {lost[0]!r} can be read: give it at least one good image")
+    if lost:
+        print(f"No {what} image is left of {len(lost)} classes: {', '.join(lost)}")
     return kept
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
     if image.mode in DEEP:
         values = np.asarray(image).astype(np.int64)
+        if values.min(initial=0) < 0 or values.max(initial=0) > 65535:
+            raise ValueError("its pixels are 32-bit numbers of unknown range")
         return Image.fromarray((values >> 8 if values.max(initial=0) > 255 else values).astype(np.uint8)).convert("RGB")
     if image.mode == "F":
         raise ValueError("its pixels are floating-point numbers of unknown range")

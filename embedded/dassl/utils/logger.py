@@ -15,12 +15,16 @@ class Logger:
         self.file: TextIO | None = None
         if path is not None:
             os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-            self.file = open(path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115  lives as long as the run
+            # A file name that is no text must not end the run; and the file lives as long as the run.
+            self.file = open(path, "a", encoding="utf-8", errors="backslashreplace", buffering=1)  # noqa: SIM115
 
     def write(self, text: str) -> int:
         if self.file is not None:
             self.file.write(text)
-        return self.console.write(text)
+        try:
+            return self.console.write(text)
+        except UnicodeEncodeError:
+            return self.console.write(text.encode("ascii", "backslashreplace").decode())
 
     def flush(self) -> None:
         self.console.flush()

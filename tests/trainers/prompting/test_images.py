@@ -116,3 +116,16 @@ def test_a_class_without_a_good_image_stops_the_run(tmp_path: Path):
     files = bad_files(tmp_path)
     with pytest.raises(BadImage, match="no train image of class 'a' can be read: give it at least one good image"):
         readable([Item(str(files["text"]), "a")], "train")
+
+
+def test_a_class_without_a_good_test_image_is_told(tmp_path: Path, capsys: pytest.CaptureFixture):
+    good, files = save(Image.new("RGB", (4, 4)), tmp_path / "good.png"), bad_files(tmp_path)
+    items = [Item(good, "a"), Item(str(files["text"]), "b")]
+    assert readable(items, "test") == items[:1]
+    assert "No test image is left of 1 classes: b" in capsys.readouterr().out
+
+
+def test_32_bit_numbers_are_refused(tmp_path: Path):
+    Image.fromarray(np.full((4, 4), 1_000_000, dtype=np.int32)).save(tmp_path / "a.tif")
+    with pytest.raises(BadImage, match="32-bit numbers of unknown range"):
+        read_image(str(tmp_path / "a.tif"))
