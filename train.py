@@ -196,7 +196,11 @@ def is_finished(cfg: CN, args: argparse.Namespace) -> bool:
     folder = Path(cfg.OUTPUT_DIR)
     claim, file = folder / "config.json", folder / results.FILE
     if claim.is_file():
-        different = results.differences(cfg, nodes_of(cfg), json.loads(claim.read_text()))
+        try:
+            saved = json.loads(claim.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{claim} is damaged ({error}): remove it, and the run goes on") from error
+        different = results.differences(cfg, nodes_of(cfg), saved)
         if different:
             raise ValueError(
                 f"{folder} belongs to a run with another config ({different[0]}): choose another --output-dir, "
@@ -204,7 +208,7 @@ def is_finished(cfg: CN, args: argparse.Namespace) -> bool:
             )
     if not file.is_file():
         return False
-    weights = json.loads(file.read_text())["weights"]
+    weights = results.read(file).get("weights", "")
     if not args.eval_only or not args.model_dir:
         return True
     # Retrained since, or other weights: evaluate again.

@@ -140,10 +140,32 @@ def test_a_source_without_a_generator_is_named(worlds: Path, capsys: pytest.Capt
     options = ("DATASET.SUBSAMPLE_CLASSES", "all", "TRAINER.SHIP.REAL", False, f"{GENERATOR}.FROM", worlds / "no")
     assert train.main(arguments(worlds, worlds / "target", "SHIP", *options)) == 2
     error = capsys.readouterr().err
-    assert f"there is no checkpoint in {worlds / 'no' / 'generator'}" in error and error.count("\n") == 1
+    assert f"there is no finished run of SHIP with a generator in {worlds / 'no'}" in error and error.count("\n") == 1
+    assert "check TRAINER.SHIP.GENERATOR.FROM" in error
 
 
 def test_the_worlds_share_no_class_and_no_image():
     assert not set(world.source_classes()) & set(world.downstream_classes())
     assert len(set(world.source_classes())) == 40
     assert set(world.source_classes()) <= set(world.classnames())
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("TRAINER.SHIP.SYNTHETIC_SHARE", -1.0), "TRAINER.SHIP.SYNTHETIC_SHARE is -1.0: give at least 0"),
+        ((f"{GENERATOR}.CRITIC_STEPS", 0), f"{GENERATOR}.CRITIC_STEPS is 0: give at least 1"),
+        ((f"{GENERATOR}.BATCH_SIZE", 0), f"{GENERATOR}.BATCH_SIZE is 0: give at least 1"),
+        (("TRAINER.SHIP.REAL", False, "TRAINER.SHIP.NEW_CLASSNAMES", "x.txt"), "leave one of the two out"),
+    ],
+)
+def test_options_that_make_no_sense_are_one_sentence(options, sentence: str, data: Path, tmp_path: Path, capsys):
+    assert train.main(arguments(data, tmp_path / "o", "SHIP", *options)) == 2
+    error = capsys.readouterr().err
+    assert sentence in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("options", [("TRAINER.SHIP.LEARNER", "GDA"), (f"{GENERATOR}.ONLY", True)])
+def test_what_has_one_state_has_no_best_one(options, data: Path, tmp_path: Path):
+    best = ("TEST.FINAL_MODEL", "best_val", "DATASET.SUBSAMPLE_CLASSES", "gzsl")
+    assert run(data, tmp_path / "o", "SHIP", *best, *options)["figures"]

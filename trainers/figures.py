@@ -28,7 +28,7 @@ from trainers.prompting.rng import stream
 from trainers.prompting.runs import open_run
 from trainers.reporting import pictures
 from trainers.reporting.tables import Row, tables_of
-from trainers.reporting.tree import runs_below
+from trainers.reporting.tree import read_log, runs_below
 
 CLASSES = 6  # of base and of new ones, in the picture of features
 SAMPLES = 30  # synthetic features of each
@@ -100,7 +100,8 @@ def open_ship(args: argparse.Namespace) -> tuple[Any, dict[str, list[int]]]:
     options = ["DATASET.ROOT", args.root] if args.root else []
     trainer = open_run(args.folders[0], *options)
     if trainer.cfg.DATASET.SUBSAMPLE_CLASSES == "base":  # trained on base: look at the new classes as well
-        trainer = open_run(args.folders[0], *options, "DATASET.SUBSAMPLE_CLASSES", "gzsl")
+        everything = "gzsl" if hasattr(trainer.dataset, "n_base") else "all"  # CoOp's own data sets know no more
+        trainer = open_run(args.folders[0], *options, "DATASET.SUBSAMPLE_CLASSES", everything)
     if not hasattr(trainer, "generator"):
         raise ValueError(f"{args.folders[0]} is no SHIP run: it has no generator")
     n_base = trainer.base_classes()
@@ -112,11 +113,11 @@ def open_ship(args: argparse.Namespace) -> tuple[Any, dict[str, list[int]]]:
 def curves(args: argparse.Namespace) -> Figure:
     panels: dict[str, dict[str, dict[str, list[float]]]] = {}
     for folder in map(Path, args.folders):
-        log = folder / "log.txt"
-        if not log.is_file():
-            raise ValueError(f"there is no {log}: name the folder of a trained run")
+        log = read_log(folder)
+        if not log:
+            raise ValueError(f"there is no log.txt in {folder}: name the folder of a trained run")
         name = folder.name if len({Path(f).name for f in args.folders}) > 1 else folder.parent.parent.name
-        for title, epoch, value in losses_in(log.read_text(errors="replace")):
+        for title, epoch, value in losses_in(log):
             curve = panels.setdefault(title, {}).setdefault(name, {"x": [], "y": []})
             curve["x"].append(epoch)
             curve["y"].append(value)
@@ -126,16 +127,16 @@ def curves(args: argparse.Namespace) -> Figure:
 
 
 def losses_in(log: str) -> list[tuple[str, int, float]]:
-    """(quantity, epoch, mean over the epoch) of a run's log, stage 1 first."""
-    found = []
+    """(quantity, epoch, mean over the epoch) of a run's log, stage 1 first; an epoch that was run again counts once."""
+    found: dict[tuple[str, int], float] = {}
     for epoch, rest in re.findall(r"^generator epoch \[(\d+)/\d+\] time [\d.]+ (.*)$", log, re.MULTILINE):
         for name, value in re.findall(r"([a-z]+) (-?[\d.]+)", rest):
             if name != "loss":
                 title = {"kl": "KL (nats)", "reconstruction": "squared error of x"}.get(name, name)
-                found.append((f"stage 1: {title}", int(epoch), float(value)))
+                found[f"stage 1: {title}", int(epoch)] = float(value)
     for epoch, value in re.findall(r"^epoch \[(\d+)/\d+\].*? loss [\d.]+ \(([\d.]+)\)", log, re.MULTILINE):
-        found.append(("stage 2: cross entropy", int(epoch), float(value)))
-    return found
+        found["stage 2: cross entropy", int(epoch)] = float(value)
+    return [(title, epoch, value) for (title, epoch), value in found.items()]
 
 
 def shots(args: argparse.Namespace) -> Figure:
@@ -143,7 +144,9 @@ def shots(args: argparse.Namespace) -> Figure:
 
 
 def scatter(args: argparse.Namespace) -> Figure:
-    return pictures.base_against_new(rows_of(args, "learners", lambda row: bool(row.values.get("base"))))
+    rows = rows_of(args, "learners", lambda row: bool(row.values.get("base")))
+    most = max(row.shots for row in rows)
+    return pictures.base_against_new([row for row in rows if row.shots == most])
 
 
 def rows_of(args: argparse.Namespace, preferred: str, usable: Callable[[Row], bool]) -> list[Row]:

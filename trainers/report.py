@@ -48,7 +48,10 @@ def main(argv: list[str] | None = None) -> int:
         return fail(f"there are no results below {args.folder}: neither results.json nor log.txt with an accuracy")
     print(as_text(tables, args.folder), end="")
     for file in args.out:
-        write_text(file, FORMATS[file.suffix](tables, args.folder))
+        try:
+            write_text(file, FORMATS[file.suffix](tables, args.folder))
+        except OSError as error:
+            return fail(f"{file} cannot be written ({error.strerror}): give another --out")
     if args.out:
         print(f"Written to {', '.join(map(str, args.out))}")
     return 0

@@ -55,7 +55,7 @@ step() { # title folder command...
 
 accuracy_of() { # folder
     local found
-    found=$(grep -s '^\* accuracy:' "$1/log.txt" | tail -n 1 | sed 's/^\* //')
+    found=$(cat "$1"/log.txt* 2>/dev/null | grep '^\* accuracy:' | tail -n 1 | sed 's/^\* //')
     echo "${found:+$found }"
 }
 

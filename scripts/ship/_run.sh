@@ -68,7 +68,7 @@ run_folder() { # train|test subset method dataset seed
 
 # A run is finished when its results are there; CoOp's own trainers leave only a log.
 is_finished() { # folder
-    [ -f "$1/results.json" ] || { ! is_ours && grep -qs '^\* accuracy:' "$1/log.txt"; }
+    [ -f "$1/results.json" ] || { ! is_ours && grep -qs '^\* accuracy:' "$1"/log.txt*; }
 }
 
 is_ours() { [ -f trainers/zsclip.py ] && grep -q PromptTrainer trainers/zsclip.py; }

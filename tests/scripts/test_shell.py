@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -216,6 +217,8 @@ def test_every_ablation_is_a_setting_of_ship():
         assert (plain != changed) == bool(options), name
         names.append(name)
     assert len(names) == len(set(names)) > 20
+    chosen = re.search(r"ROWS:-(.*?)\}", (REPOSITORY / "scripts/ship/experiments.sh").read_text(), re.DOTALL)[1]
+    assert set(chosen.replace("\\", " ").split()) < set(names)
 
 
 def test_few_shot_runs_every_number_of_shots(checkout: Path):

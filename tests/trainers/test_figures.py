@@ -56,6 +56,38 @@ def test_losses_are_read_from_the_log(ship: Path):
     assert max(epoch for title, epoch, _ in found if title.startswith("stage 2")) == 3
 
 
+def test_an_epoch_that_was_run_again_counts_once():
+    line = "epoch [{}/3] batch [2/2] time 0.1 (0.1) data 0.0 (0.0) loss 1.0 ({}) acc 0.0 (0.0) lr 0.1 eta 0:00:00"
+    log = "\n".join(line.format(epoch, loss) for epoch, loss in ((1, 3.0), (2, 9.0), (2, 2.0), (3, 1.0)))
+    assert [value for _, _, value in figures.losses_in(log)] == [3.0, 2.0, 1.0]
+
+
+def test_a_run_that_measured_nothing_still_has_its_generator(data: Path, tmp_path: Path):
+    run(data, tmp_path / "a", "SHIP", "TRAINER.SHIP.MEASURE", False)
+    assert hasattr(open_run(tmp_path / "a"), "generator")
+
+
+def test_a_run_on_data_sets_of_coops_own_is_shown_with_all_classes(data: Path, tmp_path: Path, monkeypatch):
+    run(data, tmp_path / "a", "SHIP")
+    opened = []
+    original = figures.open_run
+
+    def foreign(folder, *options):
+        trainer = original(folder, *options)
+        opened.append(trainer.cfg.DATASET.SUBSAMPLE_CLASSES)
+        if trainer.cfg.DATASET.SUBSAMPLE_CLASSES == "base":
+            del trainer.dataset.n_base
+        return trainer
+
+    monkeypatch.setattr(figures, "open_run", foreign)
+    args = figures.argparse.Namespace(picture="confusion", folders=[str(tmp_path / "a")], root="")
+    _, halves = figures.open_ship(args)
+    assert opened == ["base", "all"] and {half: len(labels) for half, labels in halves.items()} == {
+        "base": 20,
+        "new": 20,
+    }
+
+
 def test_the_confusion_of_a_perfect_generator_is_the_diagonal(ship: Path, monkeypatch: pytest.MonkeyPatch):
     trainer = open_run(ship)
     bank = trainer.test_bank("test")

@@ -6,6 +6,7 @@ synthetic ones as SHIP's second stage (`TRAINER.SHIP.LEARNER CLIPAdapter`). Each
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -133,14 +134,28 @@ class ClassLearner(Learner):
                 tensor.data = torch.empty(state[name].shape, dtype=tensor.dtype, device=tensor.device)
 
     def places(self, names: Sequence[str]) -> Tensor:
-        """Each class's label in training, -1 for a class that it did not show: (C,)."""
-        label = {name: i for i, name in enumerate(self.names)}
-        return torch.tensor([label.get(name, -1) for name in names], device=self.clip.device)
+        """Each class's label in training, -1 for a class that it did not show: (C,).
+
+        Of several classes of one name (ImageNet has two missiles) the first is the first there, and so on.
+        """
+        label = {key: i for i, key in enumerate(numbered(self.names))}
+        return torch.tensor([label.get(key, -1) for key in numbered(names)], device=self.clip.device)
+
+
+def numbered(names: Sequence[str]) -> list[tuple[str, int]]:
+    """Each name with how often it came before."""
+    count: Counter[str] = Counter()
+    out = []
+    for name in names:
+        out.append((name, count[name]))
+        count[name] += 1
+    return out
 
 
 def hand_written(clip: FrozenCLIP, names: Sequence[str], template: str) -> Tensor:
-    """L2-normalised features of a template filled with class names, float32: (C, d)."""
-    return normalise(clip.encode_texts([template.format(name.replace("_", " ")) for name in names]))
+    """L2-normalised features of a template filled with class names, float32, also within autocast: (C, d)."""
+    with torch.autocast(clip.device.type, enabled=False):
+        return normalise(clip.encode_texts([template.format(name.replace("_", " ")) for name in names]))
 
 
 def cross_entropy_and_accuracy(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:

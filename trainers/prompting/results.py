@@ -70,14 +70,31 @@ def best_penalty(logits: Tensor, labels: Tensor, n_base: int) -> float:
     Predictions change only where the penalty passes an image's gap between its best base and its best new class, so
     the middles between neighbouring gaps are all there is to try. Of equal ones the smallest in size is taken.
     """
-    gaps = (logits[:, :n_base].amax(dim=1) - logits[:, n_base:].amax(dim=1)).double().unique()  # sorted
+    if not 0 < n_base < logits.shape[1] or not len(labels):
+        return 0.0
+    is_base = labels < n_base
+    base_best, base_class = logits[:, :n_base].max(dim=1)
+    new_best, new_class = logits[:, n_base:].max(dim=1)
+    gap = (base_best - new_best).double()
+    hit = torch.where(is_base, base_class == labels, new_class + n_base == labels)  # if the right half is chosen
+    _, place, counts = labels.unique(return_inverse=True, return_counts=True)
+    weight = hit / counts[place].double()  # of an image in its half's accuracy, up to the number of classes
+    gaps, order = gap.unique(return_inverse=True)  # sorted
     middles = (gaps[1:] + gaps[:-1]) / 2
-    candidates = torch.cat([torch.zeros(1, dtype=gaps.dtype), middles, gaps[:1] - 1, gaps[-1:] + 1])
-    scores = []
-    for penalty in candidates.tolist():
-        halves = _halves("", penalised(logits, n_base, penalty).argmax(dim=1), labels, n_base)
-        scores.append((halves.get("mean_class_h", 0.0), -abs(penalty), penalty))
-    return max(scores)[2]
+    candidates = torch.cat([gaps.new_zeros(1), middles, gaps[:1] - 1, gaps[-1:] + 1])
+
+    def chosen_right(rows: Tensor) -> Tensor:
+        """Sum of the rows' weights below each gap: (len(gaps) + 1,)."""
+        sums = torch.zeros_like(gaps).index_add(0, order[rows], weight[rows])
+        return torch.cat([gaps.new_zeros(1), sums.cumsum(0)])
+
+    below = torch.searchsorted(gaps, candidates)  # gaps smaller than the penalty: those images go to new classes
+    seen = chosen_right(is_base)
+    seen = (seen[-1] - seen[below]) / max(1, len(labels[is_base].unique()))
+    unseen = chosen_right(~is_base)[below] / max(1, len(labels[~is_base].unique()))
+    h = 2 * seen * unseen / (seen + unseen).clamp(min=1e-12)
+    best = candidates[h >= h.max() - 1e-12]
+    return min(best.tolist(), key=lambda penalty: (abs(penalty), -penalty))
 
 
 def predict_among_own(logits: Tensor, labels: Tensor, n_base: int) -> Tensor:
@@ -134,7 +151,8 @@ def write(trainer: Any, measured: dict[str, Any]) -> Path:
         "weights": getattr(trainer, "weights_file", ""),
         "figures": measured,
         "time": {
-            "train_s": round(getattr(trainer, "train_seconds", 0.0), 3),
+            # With the time that a part of it took in an earlier run, if that was taken over.
+            "train_s": round(getattr(trainer, "train_seconds", 0.0) + getattr(trainer, "reused_seconds", 0.0), 3),
             "total_s": round(now - trainer.time_built, 3),
         },
         "versions": versions(),
@@ -144,6 +162,22 @@ def write(trainer: Any, measured: dict[str, Any]) -> Path:
     file = Path(cfg.OUTPUT_DIR) / FILE
     write_json(file, content)
     return file
+
+
+def read(file: Path) -> dict[str, Any]:
+    """A results.json, with `figures` and `cfg` (perhaps empty).
+
+    Raises:
+        ValueError: damaged, naming the file.
+    """
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{file} cannot be read ({' '.join(str(error).split())}): remove it and run again") from error
+    kinds = {"figures": dict, "cfg": dict, "time": dict, "seed": int, "shots": int}
+    if not isinstance(content, dict) or not all(isinstance(content.get(k, t()), t) for k, t in kinds.items()):
+        raise ValueError(f"{file} is no results.json of a run: remove it and run again")
+    return {"figures": {}, "cfg": {}, **content}
 
 
 def differences(cfg: CN, nodes: set[str], other: dict[str, Any]) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 import pkgutil
 from contextlib import redirect_stdout
 from io import StringIO
@@ -32,7 +31,10 @@ def open_run(folder: str | Path, *options: Any) -> PromptTrainer:
     if not file.is_file():
         raise FileNotFoundError(f"there is no {file}: name the folder of a finished run")
     cfg = get_cfg_default()
-    restore(cfg, json.loads(file.read_text())["cfg"])
+    saved = results.read(file)["cfg"]
+    if not saved:
+        raise ValueError(f"{file} tells of no config, so the run cannot be opened: run it again")
+    restore(cfg, saved)
     cfg.OUTPUT_DIR, cfg.RESUME = "", ""
     cfg.merge_from_list([str(option) for option in options])
     register_datasets()
@@ -40,7 +42,7 @@ def open_run(folder: str | Path, *options: Any) -> PromptTrainer:
         trainer = build_trainer(cfg)
         if any(Path(folder, "prompt_learner").glob("model.pth.tar-*")):
             trainer.load_model(str(folder))
-        elif hasattr(trainer, "load_generator"):
+        if hasattr(trainer, "load_generator") and not hasattr(trainer, "generator"):
             trainer.load_generator(str(folder))
     return trainer
 

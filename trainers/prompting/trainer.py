@@ -328,7 +328,7 @@ class PromptTrainer(TrainerX):
             print("Note that load_model() is skipped as no pretrained model is given")
             return
         folder = os.path.join(directory, "prompt_learner")
-        best = self.cfg.TEST.FINAL_MODEL == "best_val"
+        best = self.cfg.TEST.FINAL_MODEL == "best_val" and self.max_epoch > 0  # one epoch has no best
         file = checkpoints.find(folder, epoch, best)
         epoch = checkpoints.load(file, self.model)
         self.weights_file = str(file)

@@ -13,6 +13,8 @@ from tabulate import tabulate
 
 from .tables import HEADINGS, Table
 
+LATEX = {character: f"\\{character}" for character in "&%_#${}"}
+LATEX |= {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}"}
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; color: #222; }
 table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; }
@@ -112,7 +114,10 @@ def as_html(tables: list[Table], folder: Path) -> str:
 
 
 def _table(t: Table, style: str) -> str:
-    return tabulate(t.body(), t.header(), tablefmt=style, disable_numparse=True, stralign="left")
+    body = t.body()
+    if style == "github":
+        body = [[cell.replace("|", r"\|") for cell in row] for row in body]
+    return tabulate(body, t.header(), tablefmt=style, disable_numparse=True, stralign="left")
 
 
 def _lines(notes: list[str]) -> str:
@@ -120,6 +125,4 @@ def _lines(notes: list[str]) -> str:
 
 
 def _latex(text: str) -> str:
-    for character in "&%_#":
-        text = text.replace(character, f"\\{character}")
-    return text
+    return "".join(LATEX.get(character, character) for character in text)

@@ -227,7 +227,7 @@ def averages(rows: list[Row], columns: list[str], source: str) -> list[Row]:
 
 def columns_of(run: Run) -> dict[str, float]:
     """A run's figures by column."""
-    figures, out = run.figures, {}
+    figures = run.figures
     joint = "own_base_accuracy" in figures or "base_accuracy" in figures
     names = {"accuracy": "accuracy"}
     if run.subset in ("base", "new"):
@@ -241,9 +241,10 @@ def columns_of(run: Run) -> dict[str, float]:
             "calibrated_s": "calibrated_base_mean_class_accuracy",
             "calibrated_h": "calibrated_mean_class_h",
         }
-    out = {column: figures[name] for column, name in names.items() if name in figures}
     synthetic = figures.get("synthetic", {}).get("new", {})
-    out |= {column: synthetic[column] for column in QUALITY if column in synthetic}
+    out = {column: figures.get(name) for column, name in names.items()}
+    out |= {column: synthetic.get(column) for column in QUALITY}
+    out = {column: value for column, value in out.items() if isinstance(value, (int, float))}
     if run.trained and run.time.get("train_s"):
         out["train_s"] = run.time["train_s"]
     return out
@@ -268,20 +269,20 @@ def place(row: Row) -> tuple:
 
 def tell_differences(rows: list[Row]) -> None:
     """Note of each row the settings that most rows of its trainer (of SHIP, with its learner) and config have
-    otherwise."""
+    otherwise; where no value is the usual one, of all rows. Settings that not all rows have don't count."""
     kinds: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         kind = row.method if "+" in row.method else row.settings.get("TRAINER.NAME", "")
         kinds.setdefault((kind, row.config), []).append(row)
     for kind in kinds.values():
-        for key in sorted({key for row in kind for key in row.settings}):
-            values = Counter(repr(row.settings.get(key)) for row in kind)
+        for key in sorted(set.intersection(*(set(row.settings) for row in kind))):
+            values = Counter(repr(row.settings[key]) for row in kind)
             usual, count = values.most_common(1)[0]
-            if len(values) == 1 or count == 1:
+            if len(values) == 1:
                 continue
             for row in kind:
-                if repr(row.settings.get(key)) != usual:
-                    value = str(row.settings.get(key)) or '""'
+                if count == 1 or repr(row.settings[key]) != usual:
+                    value = str(row.settings[key]) or '""'
                     row.differs += f"{'; ' if row.differs else ''}{key.removeprefix('TRAINER.SHIP.')} {value}"
 
 

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trainers.prompting.results import INDIFFERENT, flatten
+from trainers.prompting.results import FILE, INDIFFERENT, flatten, read
 
 # The layouts of CoOp's and of this project's scripts, from the right.
 LAYOUTS = (
     r"(?:(?P<part>train|test)_(?P<subset>base|new|all)/)?"
-    r"(?P<dataset>[^/]+)/shots_(?P<shots>-?\d+)/(?P<method>[^/]+)/(?P<config>[^/]+)/seed(?P<seed>-?\d+)$",
-    r"evaluation/(?P<method>[^/]+)/(?P<config>[^/]+)_(?P<shots>\d+)shots/(?:[^/]*nctx[^/]*/)?"
+    r"(?P<dataset>[^/]+)/shots_(?P<shots>-?\d+)(?:_(?P<variant>[^/]+))?/(?P<method>[^/]+)/(?P<config>[^/]+)/"
+    r"seed(?P<seed>-?\d+)$",
+    r"evaluation/(?P<method>[^/]+)/(?P<config>[^/]+)_(?P<shots>\d+)shots/(?:(?P<variant>[^/]*nctx[^/]*)/)?"
     r"(?P<dataset>[^/]+)/seed(?P<seed>\d+)$",
-    r"(?P<dataset>[^/]+)/(?P<method>[^/]+)/(?P<config>[^/]+)_(?P<shots>\d+)shots/(?:[^/]+/)?seed(?P<seed>\d+)$",
+    r"(?P<dataset>[^/]+)/(?P<method>[^/]+)/(?P<config>[^/]+)_(?P<shots>\d+)shots/(?:(?P<variant>[^/]+)/)?"
+    r"seed(?P<seed>\d+)$",
+    r"(?P<method>ZeroshotCLIP2?)/(?P<config>[^/]+)/(?P<dataset>[^/]+)$",
 )
 # The scripts' folders; those on validation images end in _dev.
 EXPERIMENTS = ("base2new", "cross_dataset", "gzsl", "learners", "ablation", "few_shot")
@@ -65,7 +67,8 @@ def runs_below(root: Path) -> list[Run]:
     Raises:
         ValueError: a results.json that cannot be read, by name.
     """
-    folders = {file.parent for name in ("results.json", "log.txt") for file in root.rglob(name)}
+    found = (file for name in (FILE, "log.txt") for file in root.rglob(name))
+    folders = {file.parent for file in found if file.is_file()}
     return [run for folder in sorted(folders) if (run := read_run(folder, root)) is not None]
 
 
@@ -86,7 +89,7 @@ def read_run(folder: Path, root: Path) -> Run | None:
         facts.get("dataset") or content.get("dataset", ""),
         int(facts.get("shots") or content.get("shots", -1)),
         facts.get("method") or content.get("trainer", folder.name),
-        facts.get("config") or "",
+        ", ".join(filter(None, (facts.get("config"), facts.get("variant")))),
         int(facts.get("seed") or content.get("seed", -1)),
         subset,
         facts.get("part") != "test",
@@ -106,12 +109,14 @@ def experiment_of(prefix: Path, root: Path) -> str:
 
 
 def read_results(folder: Path) -> dict[str, Any] | None:
-    """results.json; without one the last accuracy after "=> result" in log.txt; else None."""
-    results, log = folder / "results.json", folder / "log.txt"
-    if results.is_file():
-        try:
-            return json.loads(results.read_text())
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{results} is damaged ({error}): remove it and run again") from error
-    result = re.findall(r"=> result.*?\* accuracy: ([\d.]+)%", log.read_text(errors="replace"), re.DOTALL)
+    """results.json; without one the last accuracy after "=> result" in the log; else None."""
+    if (folder / FILE).is_file():
+        return read(folder / FILE)
+    result = re.findall(r"=> result.*?\* accuracy: ([\d.]+)%", read_log(folder), re.DOTALL)
     return {"figures": {"accuracy": float(result[-1])}} if result else None
+
+
+def read_log(folder: Path) -> str:
+    """log.txt, and the log.txt-<time> in which upstream's Dassl goes on after an interruption."""
+    files = sorted(file for file in folder.glob("log.txt*") if file.is_file())
+    return "".join(file.read_text(encoding="utf-8", errors="replace") for file in files)

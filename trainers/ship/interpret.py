@@ -50,9 +50,9 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model-dir", required=True, help="folder of a finished SHIP run")
     parser.add_argument("--root", default="", help="folder of the data sets, if not where it was")
-    parser.add_argument("--images", type=int, default=4, help="how many test images, each of another class")
-    parser.add_argument("--steps", type=int, default=5, help="latents on the line between the first two images")
-    parser.add_argument("--top", type=int, default=2, help="words of each context vector")
+    parser.add_argument("--images", type=at_least_one, default=4, help="how many test images, each of another class")
+    parser.add_argument("--steps", type=at_least_one, default=5, help="latents between the first two images")
+    parser.add_argument("--top", type=at_least_one, default=2, help="words of each context vector")
     parser.add_argument("--out", type=Path, default=None, help="where to write; default: the run's folder")
     args = parser.parse_args(argv)
     try:
@@ -64,10 +64,22 @@ def main(argv: list[str] | None = None) -> int:
     body = [[r.title, *(r.listed(i) for i in range(len(r.words)))] for r in readings]
     print(tabulate(body, head, disable_numparse=True))
     out = args.out or Path(args.model_dir)
-    write_text(out / "interpret.md", tabulate(body, head, tablefmt="github", disable_numparse=True) + "\n")
-    files = pictures.save(pictures.words_under_images(readings, read_image), out / "interpret")
+    try:
+        write_text(out / "interpret.md", tabulate(body, head, tablefmt="github", disable_numparse=True) + "\n")
+        files = pictures.save(pictures.words_under_images(readings, read_image), out / "interpret")
+    except OSError as error:
+        print(f"error: nothing can be written into {out} ({error.strerror}): give another --out", file=sys.stderr)
+        return 2
     print(f"Written to {out / 'interpret.md'}, {', '.join(file.name for file in files)}")
     return 0
+
+
+def at_least_one(text: str) -> int:
+    """A number of the command line."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is too small: give at least 1")
+    return number
 
 
 def interpret(model_dir: str, root: str, images: int, steps: int, top: int) -> list[Reading]:

@@ -29,7 +29,8 @@ def measure(generator: Sampler, real: Tensor, labels: Tensor, names: list[str], 
     for label in labels.unique().tolist():
         a, b = real[labels == label].double(), synthetic[labels == label].double()
         mean_a, mean_b = a.mean(dim=0), b.mean(dim=0)
-        rows[names[label]] = {
+        name = names[label] if names.count(names[label]) == 1 else f"{names[label]} ({label})"
+        rows[name] = {
             "frechet": frechet_distance(a, b),
             "cosine": float(mean_a @ mean_b),
             "mean_cosine": float(torch.cosine_similarity(mean_a, mean_b, dim=0)),

@@ -23,7 +23,7 @@ from trainers.prompting.features import FeatureBank
 from trainers.prompting.files import replacing
 from trainers.prompting.runs import restore
 
-VERSION = 1  # of what training does; another one finds no generator of this one's
+VERSION = 2  # of the file and of what training does; another one finds no generator of this one's
 COLLAPSED_KL = 0.1  # nats; below it every latent gives nearly the same feature
 INDIFFERENT = ("FROM", "ONLY", "CHECKPOINT_FREQ")  # options that don't change the generator
 
@@ -63,7 +63,8 @@ def fit(trainer: Any, bank_of_epoch: Any) -> None:
                 state["scaler"] = generator.scaler.state_dict()
             checkpoints.save(folder, state, epoch)
             if epoch == last and kept:
-                checkpoints.save(str(kept.parent), {**state, "losses": history}, epoch)
+                seconds = time.time() - began
+                checkpoints.save(str(kept.parent), {**state, "losses": history, "seconds": seconds}, epoch)
 
     generator.fit(bank_of_epoch, optimizer, start, on_epoch)
 
@@ -72,8 +73,10 @@ def take(trainer: Any, file: Path, folder: str) -> None:
     """Take over a generator that was trained before, with its losses, and leave it in the run's folder as well."""
     epoch = checkpoints.load(file, trainer.generator)
     print(f'Stage 1 was run before, on the same features with the same options: took "{file}"')
-    for number, losses in enumerate(load_checkpoint(str(file))["losses"], start=1):
-        tell(trainer, number, losses, 0.0)
+    saved = load_checkpoint(str(file))
+    trainer.reused_seconds = saved["seconds"]  # belong to the training of this run as well
+    for number, losses in enumerate(saved["losses"], start=1):
+        tell(trainer, number, losses, saved["seconds"] / epoch)
     with replacing(Path(folder) / f"model.pth.tar-{epoch}") as temporary:
         shutil.copyfile(file, temporary)
 
@@ -104,11 +107,18 @@ def key(trainer: Any, bank: FeatureBank) -> str:
 
 
 def options_of_run(folder: str, options: CN) -> CN:
-    """The generator's options that a finished run was trained with, for a run that takes its generator over."""
+    """The generator's options that a finished run was trained with, for a run that takes its generator over.
+
+    Raises:
+        FileNotFoundError: no finished run of SHIP there.
+    """
     file = Path(folder) / results.FILE
-    if not file.is_file():  # an unfinished one
-        return options
+    saved = results.read(file)["cfg"] if file.is_file() else {}
+    if "SHIP" not in saved.get("TRAINER", {}) or not checkpoints.last_epoch(os.path.join(folder, "generator")):
+        raise FileNotFoundError(
+            f"there is no finished run of SHIP with a generator in {folder}: check TRAINER.SHIP.GENERATOR.FROM"
+        )
     merged = options.clone()
     merged.defrost()
-    restore(merged, json.loads(file.read_text())["cfg"]["TRAINER"]["SHIP"]["GENERATOR"])
+    restore(merged, saved["TRAINER"]["SHIP"]["GENERATOR"])
     return merged

@@ -44,8 +44,11 @@ def add_synthetic(
     Returns:
         Features (B + S, d) and labels (B + S,).
     """
+    count = round(share * len(labels))
+    if not count:
+        return features, labels
     first = 0 if classes == "all" else n_base
-    made = torch.randint(first, n_base + n_new, (round(share * len(labels)),), generator=rng)
+    made = torch.randint(first, n_base + n_new, (count,), generator=rng)
     synthetic = generator.sample(made, rng)
     return torch.cat([features, synthetic]), torch.cat([labels, made.to(labels.device)])
 

@@ -52,8 +52,22 @@ class SHIP(PromptTrainer):
         ):
             if value not in known:
                 raise ValueError(f"TRAINER.SHIP.{key} is {value!r}: choose one of {', '.join(sorted(known))}")
-        if options.GENERATOR.EPOCHS < 1:
-            raise ValueError(f"TRAINER.SHIP.GENERATOR.EPOCHS is {options.GENERATOR.EPOCHS}: give at least 1")
+        for node, key, least in (
+            ("GENERATOR", "EPOCHS", 1),
+            ("GENERATOR", "BATCH_SIZE", 1),
+            ("GENERATOR", "CRITIC_STEPS", 1),
+            ("", "SYNTHETIC_SHARE", 0),
+            ("", "SYNTHETIC_SHOTS", 0),
+        ):
+            value = (options[node] if node else options)[key]
+            if value < least:
+                name = f"TRAINER.SHIP.{node + '.' if node else ''}{key}"
+                raise ValueError(f"{name} is {value}: give at least {least}")
+        if options.NEW_CLASSNAMES and not options.REAL:
+            raise ValueError(
+                "TRAINER.SHIP.NEW_CLASSNAMES adds classes to real ones, and with TRAINER.SHIP.REAL False there are "
+                "none: leave one of the two out"
+            )
         if options.JOINT_WEIGHT <= 0 and options.OWN_WEIGHT <= 0:
             raise ValueError("TRAINER.SHIP.JOINT_WEIGHT and OWN_WEIGHT are both 0, so there is no loss: raise one")
         self.drop_last = options.DROP_LAST
@@ -136,8 +150,9 @@ class SHIP(PromptTrainer):
         """Stage 1 comes first: what a learner is prepared with may be synthetic."""
         options = self.options.GENERATOR
         if options.FROM:
+            own_options = stage1.options_of_run(options.FROM, options)
             file = checkpoints.find(os.path.join(options.FROM, "generator"))
-            self.generator = self.build_generator(self.names, stage1.options_of_run(options.FROM, options))
+            self.generator = self.build_generator(self.names, own_options)
             epoch = checkpoints.load(file, self.generator)
             print(f'Took the generator from "{file}" (epoch = {epoch})')
         else:
@@ -213,8 +228,9 @@ class SHIP(PromptTrainer):
     # -- testing ----------------------------------------------------------------------------------------
 
     def load_model(self, directory: str, epoch: int | None = None) -> None:
-        super().load_model(directory, epoch)
-        if directory and self.options.MEASURE:
+        if not self.options.GENERATOR.ONLY:
+            super().load_model(directory, epoch)
+        if directory and self.options.MEASURE and not hasattr(self, "generator"):
             self.load_generator(directory)
 
     def load_generator(self, directory: str) -> None:
@@ -236,6 +252,10 @@ class SHIP(PromptTrainer):
         results.write(self, self.further_figures(self.test_bank("test")) if self.items["test"] else {})
         return 0.0
 
+    def base_classes(self) -> int:
+        """None where no class has real images in training (cross-data-set transfer)."""
+        return super().base_classes() if self.options.REAL else 0
+
     def further_figures(self, bank: FeatureBank) -> dict[str, Any]:
         """How good synthetic features are, of base and of new classes where the data set has both."""
         if not self.options.MEASURE or not hasattr(self, "generator"):
@@ -243,7 +263,8 @@ class SHIP(PromptTrainer):
         names, n_base = self.dataset.classnames, self.base_classes()
         halves = {"base": bank.labels < n_base, "new": bank.labels >= n_base}
         if not n_base:
-            halves = {self.cfg.DATASET.SUBSAMPLE_CLASSES: torch.ones_like(bank.labels, dtype=torch.bool)}
+            half = self.cfg.DATASET.SUBSAMPLE_CLASSES if self.options.REAL else "new"
+            halves = {half: torch.ones_like(bank.labels, dtype=torch.bool)}
         return {
             "synthetic": {
                 half: measure(self.generator, bank.features[0, rows], bank.labels[rows], names, self.seed)

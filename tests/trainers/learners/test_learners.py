@@ -210,3 +210,20 @@ def test_tip_adapters_cache_holds_synthetic_features_of_new_classes(data: Path, 
     counts = torch.bincount(state["labels"])
     assert counts.tolist() == [2] * 40  # two shots of each base class, as many of each new one
     torch.testing.assert_close(state["keys"].norm(dim=1), torch.ones(80))
+
+
+def test_classes_of_one_name_keep_their_own_places(clip: FrozenCLIP):
+    """ImageNet has two missiles and two sunglasses."""
+    probe = LEARNERS.get("LinearProbe")
+    cfg = CN({"TRAINER": CN()})
+    probe.extend_cfg(cfg)
+    twins = probe(clip, ["cat", "missile", "missile"], cfg.TRAINER.LINEARPROBE, 0, TEMPLATE)
+    assert twins.places(["cat", "missile", "missile"]).tolist() == [0, 1, 2]
+    assert twins.places(["missile", "dog", "missile", "cat"]).tolist() == [1, -1, 2, 0]
+
+
+def test_text_features_are_those_of_float32_also_within_autocast(clip: FrozenCLIP):
+    first, second = learner(clip, "CLIPAdapter"), learner(clip, "CLIPAdapter")
+    with torch.autocast("cpu", torch.bfloat16):
+        found = first.text_features(NAMES)
+    assert torch.equal(found, second.text_features(NAMES))

@@ -66,6 +66,33 @@ def test_the_best_penalty_is_between_the_gaps_and_the_smallest_of_equals():
     assert results.best_penalty(separable, labels, 2) == 0
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_the_best_penalty_is_that_of_trying_each(seed: int):
+    rng = torch.Generator().manual_seed(seed)
+    logits = torch.randn(40, 5, generator=rng, dtype=torch.float64)
+    logits[:, :3] += 1.0
+    labels = torch.randint(0, 5, (40,), generator=rng)
+
+    def h(penalty: float) -> float:
+        return results.calibrated(logits, labels, 3, penalty).get("calibrated_mean_class_h", 0.0)
+
+    found = results.best_penalty(logits, labels, 3)
+    gaps = (logits[:, :3].amax(dim=1) - logits[:, 3:].amax(dim=1)).sort().values
+    tried = [0.0, *((gaps[1:] + gaps[:-1]) / 2).tolist(), float(gaps[0]) - 1, float(gaps[-1]) + 1]
+    assert h(found) == pytest.approx(max(map(h, tried)))
+    assert abs(found) <= min(abs(p) for p in tried if h(p) == pytest.approx(max(map(h, tried)))) + 1e-12
+
+
+@pytest.mark.parametrize("content", ["[]", "3", "{", '{"figures": []}', '{"cfg": null}', '{"seed": "one"}', "\ud800"])
+def test_damaged_results_are_one_sentence(content: str, tmp_path: Path):
+    (tmp_path / "results.json").write_bytes(
+        content.encode("utf-16" if content == "\ud800" else "utf-8", "surrogatepass")
+    )
+    with pytest.raises(ValueError, match=r"results.json .*: remove it and run again") as found:
+        results.read(tmp_path / "results.json")
+    assert "\n" not in str(found.value)
+
+
 def test_predictions_among_own_classes():
     logits = torch.tensor([[1.0, 0, 5, 0], [0, 2, 9, 1], [7, 0, 0, 1]])
     assert results.predict_among_own(logits, torch.tensor([0, 1, 3]), 2).tolist() == [0, 1, 3]

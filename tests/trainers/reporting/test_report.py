@@ -116,7 +116,76 @@ def test_damaged_results_are_named(output: Path, capsys: pytest.CaptureFixture):
     file = base2new(output, "test_new", "CoOp", 1, {}) / "results.json"
     file.write_text("{")
     assert report.main([str(output)]) == 2
-    assert re.search(r"CoOp/cfg/seed1/results\.json is damaged.*remove it", capsys.readouterr().err)
+    assert re.search(r"CoOp/cfg/seed1/results\.json cannot be read.*remove it", capsys.readouterr().err)
+    file.write_text('{"figures": {"accuracy": null}}')  # nothing was measured
+    assert report.main([str(output)]) == 0 and "CoOp" not in rows(output)
+
+
+def test_a_page_that_cannot_be_written_is_one_sentence(output: Path, capsys: pytest.CaptureFixture):
+    (output / "there.md").mkdir()
+    for place in (output / "there.md", output / "base2new" / "cfg.md" / "x.md"):
+        place.parent.mkdir(exist_ok=True) if place.name == "there.md" else place.parent.write_text("a file")
+        assert report.main([str(output), "--out", str(place)]) == 2
+        error = capsys.readouterr().err
+        assert f"{place} cannot be written" in error and error.count("\n") == 1
+
+
+def test_variants_of_coops_folders_are_rows_of_their_own(tmp_path: Path):
+    for variant, accuracy in (("nctx4_cscFalse_ctpend", 60.0), ("nctx16_cscTrue_ctpend", 70.0)):
+        for place in (f"world/CoOp/rn50_16shots/{variant}/seed1", f"evaluation/CoOp/rn50_16shots/{variant}/pets/seed1"):
+            (tmp_path / place).mkdir(parents=True)
+            (tmp_path / place / "log.txt").write_text(f"=> result\n* accuracy: {accuracy}%\n")
+    rows = [row for table in tables_of(runs_below(tmp_path)) for row in table.rows if not row.average]
+    found = [(row.dataset, row.config, row.mean("accuracy")) for row in rows]
+    configs = ("rn50, nctx16_cscTrue_ctpend", "rn50, nctx4_cscFalse_ctpend")
+    assert sorted(found) == [
+        (name, config, accuracy)
+        for name in ("pets", "world")
+        for config, accuracy in zip(configs, (70.0, 60.0), strict=True)
+    ]
+
+
+def test_kgcoops_and_zero_shot_folders_are_read(tmp_path: Path):
+    for part, accuracy in (("train_base", 80.0), ("test_new", 60.0)):
+        place = tmp_path / "base2new" / part / "pets" / "shots_16_8.0" / "KgCoOp" / "c4" / "seed1"
+        place.mkdir(parents=True)
+        (place / "log.txt").write_text(f"=> result\n* accuracy: {accuracy}%\n")
+    place = tmp_path / "ZeroshotCLIP" / "vit_b16" / "pets"
+    place.mkdir(parents=True)
+    (place / "log.txt").write_text("=> result\n* accuracy: 88.0%\n")
+    zero_shot, kg = (run for run in sorted(runs_below(tmp_path), key=lambda run: run.method, reverse=True)[::2])
+    assert (zero_shot.method, zero_shot.config, zero_shot.dataset) == ("ZeroshotCLIP", "vit_b16", "pets")
+    assert (kg.method, kg.config, kg.shots) == ("KgCoOp", "c4, 8.0", 16)
+    row = next(row for table in tables_of(runs_below(tmp_path)) for row in table.rows if row.method == "KgCoOp")
+    assert row.mean("h") == pytest.approx(2 * 80 * 60 / 140)
+
+
+def test_the_log_of_a_resumed_run_goes_on_in_another_file(tmp_path: Path):
+    place = tmp_path / "base2new" / "test_new" / "pets" / "shots_16" / "CoOp" / "c" / "seed1"
+    place.mkdir(parents=True)
+    (place / "log.txt").write_text("epoch [1/2]\n")
+    (place / "log.txt-2026-01-01-00-00-00").write_text("epoch [2/2]\n=> result\n* accuracy: 50.0%\n")
+    (tmp_path / "base2new" / "log.txt").mkdir()  # no log
+    (run,) = runs_below(tmp_path)
+    assert run.figures == {"accuracy": 50.0}
+
+
+def test_rows_that_differ_can_be_told_apart(tmp_path: Path):
+    for name, weight in (("a", 0.1), ("b", 0.3)):
+        put(tmp_path / name / "run", {"accuracy": 1.0}, cfg=cfg("SHIP", KL_WEIGHT=weight))
+    found = sorted(row.differs for table in tables_of(runs_below(tmp_path)) for row in table.rows)
+    assert found == ["", ""]  # two experiments
+    put(tmp_path / "a" / "other", {"accuracy": 1.0}, cfg=cfg("SHIP", KL_WEIGHT=0.3))
+    found = sorted(row.differs for table in tables_of(runs_below(tmp_path)) for row in table.rows)
+    assert found == ["", "KL_WEIGHT 0.1", "KL_WEIGHT 0.3"]
+
+
+def test_names_with_marks_keep_tables_whole(tmp_path: Path):
+    place = "base2new/train_base/world/shots_16/A^b$c~{d}|e/c/seed1"
+    put(tmp_path / place, {"accuracy": 1.0}, subset="base")
+    found = tables_of(runs_below(tmp_path))
+    assert r"A\textasciicircum{}b\$c\textasciitilde{}\{d\}|e" in report.as_latex(found, tmp_path)
+    assert r"{d}\|e" in report.as_markdown(found, tmp_path)
 
 
 def cfg(trainer: str, **options: Any) -> dict[str, Any]:
@@ -130,10 +199,8 @@ def test_runs_in_any_folders_are_grouped_by_what_differs(tmp_path: Path):
         put(tmp_path / name, {"accuracy": accuracy}, cfg=cfg("SHIP", KL_WEIGHT=weight), **facts)
     (table,) = tables_of(runs_below(tmp_path))
     assert table.facts == {"data set": "Pets", "shots": 4}
-    assert [(row.differs, row.mean("accuracy")) for row in table.rows if row.differs] in (
-        [("KL_WEIGHT 0.1", 70.0)],
-        [],
-    )
+    found = sorted((row.differs, row.mean("accuracy")) for row in table.rows)
+    assert found == [("KL_WEIGHT 0.1", 70.0), ("KL_WEIGHT 1.0", 61.0)]
     assert sorted(row.mean("accuracy") for row in table.rows) == [61.0, 70.0]
 
 

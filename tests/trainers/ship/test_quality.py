@@ -66,3 +66,13 @@ def test_transfer_accuracy_counts_hits():
     labels = torch.tensor([0, 0, 1, 1])
     test = torch.tensor([[1.0, 0], [0, 1], [0, 1], [0, 1]])  # the second is of class 0
     assert transfer_accuracy(train, test, labels) == 75
+
+
+def test_classes_of_one_name_are_both_measured():
+    class Same:
+        def sample(self, labels, rng):
+            return torch.eye(3)[labels]
+
+    labels = torch.tensor([0, 1, 2])
+    found = measure(Same(), torch.eye(3), labels, ["missile", "cup", "missile"], 0)
+    assert list(found["classes"]) == ["missile (0)", "cup", "missile (2)"]

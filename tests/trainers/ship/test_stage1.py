@@ -38,9 +38,14 @@ def test_runs_that_differ_in_stage_2_share_a_generator(data: Path, tmp_path: Pat
     other = ("TRAINER.SHIP.OWN_WEIGHT", 1.0)
     alone = run(data, tmp_path / "alone", "SHIP", "DATASET.SUBSAMPLE_CLASSES", "gzsl", *other)
     run(data, tmp_path / "first", "SHIP", *cached)
+    (file,) = (tmp_path / "cache" / "generators").rglob("model.pth.tar-4")
+    saved = torch.load(file, weights_only=True)
+    assert 0 < saved["seconds"] < 60
+    torch.save({**saved, "seconds": 100.0}, file)
     refuse_training(monkeypatch)
     second = run(data, tmp_path / "second", "SHIP", *cached, *other)
     assert second["figures"] == alone["figures"]  # to the bit
+    assert second["time"]["train_s"] > 100  # what training takes, not what was saved
     taken, trained = weights(tmp_path / "second"), weights(tmp_path / "alone")
     assert taken.keys() == trained.keys() and all(torch.equal(taken[name], trained[name]) for name in taken)
 

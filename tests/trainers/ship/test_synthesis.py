@@ -71,3 +71,11 @@ def test_features_that_clip_takes_for_another_class_are_left_out_unless_real():
 def test_a_synthetic_bank_has_views_and_labels():
     bank = synthetic_bank(Named(), torch.tensor([3, 3, 5]), 2, torch.Generator())
     assert bank.features.shape == (2, 3, 1) and bank.labels.tolist() == [3, 3, 5]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.25])
+def test_a_share_that_comes_to_nothing_adds_nothing(share: float):
+    """The last batch of an epoch may be a single feature."""
+    features, labels = torch.ones(1, 1), torch.zeros(1, dtype=torch.long)
+    x, y = add_synthetic(Named(), features, labels, 1, 2, torch.Generator(), share)
+    assert x is features and y is labels
