@@ -195,6 +195,7 @@ def few_shot_curves(rows: Sequence[Row]) -> Figure:
 def base_against_new(rows: Sequence[Row]) -> Figure:
     """Base against new accuracy, alone (hollow) and with SHIP's features (filled), and lines of equal H."""
     learners = list(dict.fromkeys(row.learner for row in rows))
+    usual = Counter(row.config for row in rows).most_common(1)[0][0]  # others of a method's configs are named
     figure = Figure(figsize=(13.5, 5.8))
     axes = figure.subplots(1, 2)
     for ax, prefix, title in zip(
@@ -217,7 +218,7 @@ def base_against_new(rows: Sequence[Row]) -> Figure:
                 elinewidth=0.8,
                 alpha=0.95,
             )
-            if sum(other.method == row.method for other in shown) > 1:  # one method with several configs
+            if row.config != usual and any(r.method == row.method and r.config != row.config for r in shown):
                 place = (row.mean(base), row.mean(new))
                 ax.annotate(row.config, place, textcoords="offset points", xytext=(9, -14), fontsize=9, color="#555")
         _at_least(ax, SPAN)
@@ -233,7 +234,7 @@ def base_against_new(rows: Sequence[Row]) -> Figure:
     for i, learner in enumerate(learners):
         style = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}
         handles.append(Line2D([], [], linestyle="", markersize=10, label=LABELS.get(learner, learner), **style))
-    axes[1].legend(handles=handles, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    axes[1].legend(handles=handles, loc="center left", bbox_to_anchor=(1.12, 0.5))
     figure.tight_layout()
     return figure
 
