@@ -16,7 +16,7 @@ from .tables import HEADINGS, Table
 LATEX = {character: f"\\{character}" for character in "&%_#${}"}
 LATEX |= {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}"}
 STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; color: #222; }
+body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 100rem; padding: 0 1rem; color: #222; }
 table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .75rem; text-align: left; border-bottom: 1px solid #ddd; }
 th { border-bottom: 2px solid #888; }
@@ -98,7 +98,8 @@ def as_html(tables: list[Table], folder: Path) -> str:
     for t in tables:
         notes = "".join(f"<li>{html.escape(note)}</li>" for note in t.notes)
         table = tabulate(t.body(), t.header(), tablefmt="html", disable_numparse=True)
-        table = table.replace("+-", "±")
+        table = table.replace(" +- ", "&nbsp;±&nbsp;")  # a figure stays on one line
+        notes = notes.replace("+-", "±")
         parts.append(f'<h2>{html.escape(t.title)}</h2>\n<div class="wide">{table}</div>\n<ul>{notes}</ul>')
     for file in sorted(folder.rglob("*.png")):
         name = html.escape(file.relative_to(folder).with_suffix("").as_posix())

@@ -272,7 +272,7 @@ def test_every_format_holds_the_table(output: Path, capsys: pytest.CaptureFixtur
     (ship,) = [row for row in table["rows"] if row["method"] == "SHIP"]
     assert ship["columns"]["base"] == {"mean": 75.0, "std": 5.0, "seeds": {"1": 80.0, "2": 70.0}}
     assert r"75.0 $\pm$ 5.0" in text[".tex"] and r"\begin{tabular}" in text[".tex"]
-    assert "75.0 ± 5.0" in text[".html"] and 'src="data:image/png;base64,' in text[".html"]
+    assert "75.0&nbsp;±&nbsp;5.0" in text[".html"] and 'src="data:image/png;base64,' in text[".html"]
     assert not re.search(r'(src|href)="(?!data:)', text[".html"])  # nothing is loaded from elsewhere
     assert text[".txt"] in capsys.readouterr().out
 
