@@ -126,7 +126,7 @@ class PlainLoop:
         self.trainer, self.clip, self.seed = trainer, trainer.clip, trainer.seed
         self.items = trainer.dm.dataset.train_x
         self.labels = torch.tensor([item.label for item in self.items])
-        self.names = list(trainer.all_classes.names)
+        self.names = list(trainer.names)
         self.transform = build_transform(trainer.cfg, is_train=True)
         self.options = trainer.options
         self.text = PlainText(self.clip)
