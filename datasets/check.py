@@ -50,12 +50,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def find(name: str) -> type[FewShotDataset]:
     """The data set's class."""
+    plain = name.lower().replace("_", "").replace("-", "")
     for known in DATASET_REGISTRY.registered_names():
         cls = DATASET_REGISTRY.get(known)
-        if issubclass(cls, FewShotDataset) and name.lower().replace("_", "").replace("-", "") in (
-            known.lower(),
-            _page(cls),
-        ):
+        if issubclass(cls, FewShotDataset) and plain in (known.lower(), _page(cls)):
             return cls
     raise ValueError(f"there is no data set {name!r}: choose one of {', '.join(DATASET_REGISTRY.registered_names())}")
 

@@ -63,7 +63,8 @@ class ImageNet(_WordNetFolders):
                 raise ValueError(f"{pickled} lacks training or test images: remove it, and the folders are listed")
         else:
             train = self.items("images/train")
-            label_of = {os.path.basename(os.path.dirname(item.impath)): item.label for item in train}
+            one_of = {item.label: item.impath for item in train}  # a path is taken apart for each class, not each image
+            label_of = {os.path.basename(os.path.dirname(path)): label for label, path in one_of.items()}
             test = self.items("images/val", label_of)
         return Split(train, test, test)
 

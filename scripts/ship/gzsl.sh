@@ -8,8 +8,9 @@
 # Each method runs twice: within the seen classes, half of which play unseen ones, to choose the penalty on seen classes'
 # logits (calibrated stacking), then in earnest, reported with the penalty and without. No test image has a say in it.
 #
-# From the environment: METHODS (default "ZeroshotCLIP CoOp CLIPAdapter SHIP SHIP+CLIPAdapter" and SHIP tuned), SHOTS (default -1: all
-# images), JOBS as in _experiment.sh, and DATA CFG OUTPUT FEATURE_CACHE OPTS PYTHON VERBOSE as in _run.sh.
+# From the environment: METHODS (default "ZeroshotCLIP CoOp CLIPAdapter SHIP SHIP+CLIPAdapter" and SHIP tuned), SHOTS
+# (default -1: all images), JOBS as in _experiment.sh, and DATA CFG OUTPUT FEATURE_CACHE OPTS PYTHON VERBOSE as in
+# _run.sh.
 SHOTS=${SHOTS:--1}
 . "$(dirname "${BASH_SOURCE[0]}")/_run.sh"
 . "$(dirname "${BASH_SOURCE[0]}")/_experiment.sh"
