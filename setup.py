@@ -2,36 +2,51 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
+HERE = Path(__file__).parent
+CONFIGS = sorted({file.parent.relative_to("configs").parts for file in Path("configs").rglob("*.yaml")})
+CONFIG_PACKAGES = {".".join(("shipclip", "configs", *parts)): "/".join(("configs", *parts)) for parts in CONFIGS}
+OPEN_CLIP = ["open_clip_torch>=2.24", "transformers>=4.40", "sentencepiece"]  # its models and their tokenizers
+
 setup(
     name="ship-clip",
-    version="0.1.0",
-    description="SHIP (synthesized prompts for CLIP), next to CoOp and CoCoOp, as trainers for Dassl",
-    long_description=Path("README.md").read_text(encoding="utf-8"),
+    version="0.2.0",
+    description="Adapt CLIP to your own classes: SHIP (synthesized prompts), CoOp and other learners, as a library",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="MIT",
     python_requires=">=3.10",
-    packages=find_packages(include=["datasets*", "embedded*", "trainers*"]),
-    py_modules=["train"],
-    package_data={"embedded.miniclip": ["miniclip.pt", "train_log.csv", "README.md"]},
+    # The plug-in for Dassl (trainers, datasets, train.py) is run from the checkout: names like `datasets` would
+    # shadow other packages in everybody's environment.
+    packages=[*find_packages(include=["shipclip*"]), *CONFIG_PACKAGES],
+    package_dir=CONFIG_PACKAGES,
+    package_data={
+        "shipclip.miniclip": ["miniclip.pt", "train_log.csv", "README.md"],
+        **{package: ["*.yaml"] for package in CONFIG_PACKAGES},
+    },
+    entry_points={"console_scripts": ["shipclip = shipclip.cli:main"]},
     install_requires=[
         "torch>=2.4",
         "torchvision>=0.19",
         "clip-anytorch>=2.5",  # OpenAI's clip; the package that is called clip is something else
-        "setuptools<81",  # clip-anytorch imports pkg_resources at run time
+        "packaging",  # what clip-anytorch wants of pkg_resources, which today's setuptools no longer has
         "ftfy",
         "regex",
         "numpy",
         "pillow>=9.1",
+        "pyyaml>=5.4",
+        "safetensors>=0.4",  # saved models hold no pickle
         "yacs>=0.1.8",
         "tabulate>=0.9",
         "tqdm>=4.64",
         "tensorboard>=2.10",
-        "scikit-learn>=1.2",  # macro F1 and confusion matrix of Dassl's evaluator
-        "matplotlib>=3.7",  # the pictures of trainers.figures and trainers.ship.interpret
+        "scikit-learn>=1.2",  # measures of synthetic features; macro F1 of Dassl's evaluator
+        "matplotlib>=3.7",  # the pictures
         "scipy>=1.9",  # the .mat files that data sets come with (scikit-learn needs it anyhow)
     ],
     extras_require={
         "download": ["gdown"],  # CoOp's split files lie in Google Drive
-        "test": ["pytest>=7", "pytest-xdist", "hypothesis", "ruff"],
+        "open_clip": OPEN_CLIP,
+        # setuptools: the tests build the wheel
+        "test": ["pytest>=7", "pytest-xdist", "hypothesis", "ruff", "setuptools>=70.1", *OPEN_CLIP],
     },
 )

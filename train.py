@@ -7,8 +7,7 @@ the other flags, then KEY VALUE pairs; later ones win.
 from __future__ import annotations
 
 import argparse
-import difflib
-import json
+import contextlib
 import os
 import sys
 import time
@@ -28,24 +27,17 @@ import datasets  # noqa: F401  registers the data sets
 import trainers.cocoop
 import trainers.coop
 import trainers.ship
-import trainers.zsclip
-from trainers.learners import LEARNERS
-from trainers.prompting import results
-from trainers.prompting.files import write_json
-from trainers.prompting.config import extend_cfg as extend_shared_cfg
+import trainers.zsclip  # noqa: F401  importing registers them
+from shipclip import run as runs
+from shipclip.presets import CONFIGS, default_config, is_embedded
+from shipclip.errors import TOLD, MissingFile, UserError, sentence
+from shipclip.options import flatten, unknown_key
+from shipclip.reporting.tree import experiment_in
+from shipclip.settings import Settings, nodes_of, unread
+from trainers.ship.base import refuse_nothing_trained
+from trainers.ship.config import extend_cfg, follow_backbone, plain
 
-USER_ERRORS = (ValueError, KeyError, OSError, FloatingPointError, AssertionError, torch.OutOfMemoryError)
-
-
-CONFIGS = Path(__file__).resolve().parent / "configs"
-DEFAULT_CONFIGS = {
-    "ZeroshotCLIP": "vit_b16",
-    "ZeroshotCLIP2": "vit_b16",
-    "CoOp": "vit_b16_ctxv1",
-    "CoCoOp": "vit_b16_c4_ep10_batch1_ctxv1",
-    "SHIP": "vit_b16",
-    **{name: "vit_b16" for name in LEARNERS.registered_names() if name not in ("CoOp", "CoCoOp")},
-}
+TOLD_HERE = (*TOLD, torch.OutOfMemoryError)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -57,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
             print(f"{cfg.OUTPUT_DIR} holds the finished results of this run, so there is nothing to do")
             return 0
         run(cfg, args)
-    except USER_ERRORS as error:
+    except TOLD_HERE as error:
         tell(error)
         return 2
     return 0
@@ -80,64 +72,57 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="YAML file of the trainer; default: its ViT-B/16 file; if given again, later files win",
     )
     add("--dataset-config-file", default="", help="YAML file of the data set; default: the embedded MiniWorld")
-    add("--trainer", default="", help=f"{', '.join(DEFAULT_CONFIGS)} (TRAINER.NAME)")
+    add("--trainer", default="", help=f"{', '.join(TRAINER_REGISTRY.registered_names())} (TRAINER.NAME)")
     add("--backbone", default="", help="CLIP's name (MODEL.BACKBONE.NAME)")
     add("--head", default="", help="MODEL.HEAD.NAME")
     add("--eval-only", action="store_true", help="only evaluate")
     add("--model-dir", default="", help="with --eval-only: the trained run's folder")
     add("--load-epoch", type=int, default=None, help="with --eval-only: which epoch; default: the last")
     add("--no-train", action="store_true", help="build everything, train nothing")
+    add("--experiment", default="", help="what results.json calls the experiment; default: told by the output's path")
     add("opts", nargs=argparse.REMAINDER, default=[], help="further config as KEY VALUE pairs")
     return parser.parse_args(argv)
-
-
-def extend_cfg(cfg: CN) -> None:
-    """Add this project's keys to Dassl's defaults."""
-    extend_shared_cfg(cfg)
-    for part in (trainers.zsclip, *map(LEARNERS.get, LEARNERS.registered_names()), trainers.ship):
-        part.extend_cfg(cfg)
 
 
 def setup_cfg(args: argparse.Namespace) -> CN:
     """The run's frozen config."""
     cfg = get_cfg_default()
     extend_cfg(cfg)
+    follow_backbone(cfg)
+    args.given = args.opts[::2]  # keys that somebody set
+    if not args.trainer and "TRAINER.NAME" not in args.opts and not args.config_file:
+        raise no_trainer()
     if args.dataset_config_file:
-        merge_file(cfg, args.dataset_config_file)
+        merge_file(cfg, args.dataset_config_file, args.given)
     elif "DATASET.NAME" not in args.opts:
         use_embedded_dataset(cfg)
     for file in args.config_file or [default_config_file(cfg, args)]:
-        merge_file(cfg, file)
+        merge_file(cfg, file, args.given)
     reset_cfg(cfg, args)
     merge_options(cfg, args.opts)
     if not cfg.TRAINER.NAME:
-        raise ValueError(f"no trainer is chosen: give --trainer {', '.join(DEFAULT_CONFIGS)}")
+        raise no_trainer()
     cfg.freeze()
     return cfg
 
 
+def no_trainer() -> UserError:
+    return UserError(f"no trainer is chosen: give --trainer {', '.join(TRAINER_REGISTRY.registered_names())}")
+
+
 def use_embedded_dataset(cfg: CN) -> None:
     """Where no data set is named: MiniWorld, 16 shots of its base classes."""
-    merge_file(cfg, str(CONFIGS / "datasets" / "miniworld.yaml"))
+    merge_file(cfg, str(CONFIGS / "datasets" / "miniworld.yaml"), [])
     cfg.DATASET.ROOT, cfg.DATASET.NUM_SHOTS, cfg.DATASET.SUBSAMPLE_CLASSES = "data", 16, "base"
 
 
 def default_config_file(cfg: CN, args: argparse.Namespace) -> str:
-    """The trainer's config file where none is named: ViT-B/16's, on the embedded data set MiniCLIP's."""
+    """The trainer's config file where none is named: ViT-B/16's, on the embedded data sets MiniCLIP's."""
     options = dict(zip(args.opts[::2], args.opts[1::2], strict=False))
-    dataset = options.get("DATASET.NAME", cfg.DATASET.NAME)
-    folder = CONFIGS / "trainers" / args.trainer.replace("ZeroshotCLIP2", "ZeroshotCLIP")
-    name = (
-        "miniclip"
-        if dataset in ("MiniWorld", "MiniSource", "MiniSourceShifted")
-        else DEFAULT_CONFIGS.get(args.trainer, "")
-    )
-    if not name or not folder.is_dir():
-        known = ", ".join(DEFAULT_CONFIGS)
-        raise ValueError(
-            f"the trainer {args.trainer!r} has no config of its own: give --config-file, or --trainer {known}"
-        )
-    return str(folder / f"{name}.yaml")
+    name = args.trainer or options.get("TRAINER.NAME", "")
+    backbone = options.get("MODEL.BACKBONE.NAME", args.backbone)
+    small = is_embedded(options.get("DATASET.NAME", cfg.DATASET.NAME)) or backbone == "MiniCLIP"
+    return str(default_config(name, small))
 
 
 def reset_cfg(cfg: CN, args: argparse.Namespace) -> None:
@@ -159,97 +144,104 @@ def reset_cfg(cfg: CN, args: argparse.Namespace) -> None:
         cfg.SEED = args.seed
 
 
-def merge_file(cfg: CN, file: str) -> None:
+def merge_file(cfg: CN, file: str, given: list[str]) -> None:
     if not os.path.isfile(file):
-        raise FileNotFoundError(f"there is no config file {file}: check --config-file and --dataset-config-file")
+        raise MissingFile(f"there is no config file {file}: check --config-file and --dataset-config-file")
     try:
-        cfg.merge_from_file(file)
+        with open(file, encoding="utf-8") as stream:
+            loaded = CN.load_cfg(stream)
+        if not isinstance(loaded, CN):
+            raise UserError(f"{file} holds no keys: write KEY: value there")
+        cfg.merge_from_other_cfg(loaded)
+        given += flatten(loaded)
     except KeyError as error:
-        raise unknown_key(cfg, error, f" in {file}") from error
-    except (ValueError, AssertionError) as error:
-        raise ValueError(f"{file}: {error}") from error
+        raise told_key(cfg, error, f" in {file}") from error
+    except UserError:
+        raise
+    except Exception as error:  # YAML's parser and yacs raise many kinds
+        raise UserError(f"{file}: {sentence(error)}") from error
 
 
 def merge_options(cfg: CN, options: list[str]) -> None:
     if len(options) % 2:
-        raise ValueError(f"options come as KEY VALUE pairs, and {options[-1]!r} stands alone")
+        raise UserError(f"options come as KEY VALUE pairs, and {options[-1]!r} stands alone")
     for key, value in zip(options[::2], options[1::2], strict=True):
         try:
-            cfg.merge_from_list([key, value])
+            cfg.merge_from_list([key, '"{}"' if value == "{}" else value])  # the shortest template, not an empty dict
         except (KeyError, AssertionError, AttributeError) as error:
-            raise unknown_key(cfg, KeyError(f"Non-existent config key: {key}"), "") from error
+            raise told_key(cfg, KeyError(f"Non-existent config key: {key}"), "") from error
+        except (ValueError, SyntaxError) as error:
+            raise UserError(f"{key} is {value!r}: {sentence(error)}") from error
 
 
-def unknown_key(cfg: CN, error: KeyError, where: str) -> ValueError:
-    key = str(error.args[0]).split(": ")[-1]
-    near = difflib.get_close_matches(key, list(results.flatten(cfg)), n=1, cutoff=0.5)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    return ValueError(f"unknown config key {key}{where}{hint}")
+def told_key(cfg: CN, error: KeyError, where: str) -> UserError:
+    return unknown_key(str(error.args[0]).split(": ")[-1], list(flatten(cfg)), where)
 
 
 def is_finished(cfg: CN, args: argparse.Namespace) -> bool:
     """Whether the output folder holds this very run's results.
 
     Raises:
-        ValueError: it belongs to a run with another config, which must be neither resumed nor written over.
+        UserError: it belongs to a run with another config, which must be neither resumed nor written over.
     """
-    folder = Path(cfg.OUTPUT_DIR)
-    claim, file = folder / "config.json", folder / results.FILE
-    if claim.is_file():
-        try:
-            saved = json.loads(claim.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(f"{claim} is damaged ({error}): remove it, and the run goes on") from error
-        different = results.differences(cfg, nodes_of(cfg), saved)
-        if different:
-            raise ValueError(
-                f"{folder} belongs to a run with another config ({different[0]}): choose another --output-dir, "
-                "or remove the folder"
-            )
-    if not file.is_file():
-        return False
-    weights = results.read(file).get("weights", "")
-    if not args.eval_only or not args.model_dir:
-        return True
-    # Retrained since, or other weights: evaluate again.
-    return (
-        os.path.abspath(weights).startswith(os.path.abspath(args.model_dir))
-        and os.path.isfile(weights)
-        and os.path.getmtime(weights) < file.stat().st_mtime
-        and args.load_epoch in (None, int(weights.rpartition("-")[2]))
-    )
-
-
-def nodes_of(cfg: CN) -> set[str]:
-    """The nodes under TRAINER that the run's trainer reads."""
-    if cfg.TRAINER.NAME not in TRAINER_REGISTRY.registered_names():
-        return set()  # build_trainer will say so
-    trainer = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
-    return trainer.nodes(cfg) if hasattr(trainer, "nodes") else set(cfg.TRAINER)
+    folder, tree = Path(cfg.OUTPUT_DIR), plain(cfg)
+    defaults = get_cfg_default()
+    extend_cfg(defaults)
+    runs.check_claim(folder, runs.of_nodes(tree, nodes_of(tree)), plain(defaults))
+    return runs.is_finished(folder, args.model_dir if args.eval_only else "", args.load_epoch)
 
 
 def run(cfg: CN, args: argparse.Namespace) -> None:
     """Build the trainer, then train and test, or only test."""
+    if cfg.TRAINER.NAME not in TRAINER_REGISTRY.registered_names():
+        raise no_trainer()
+    settings = Settings.of(plain(cfg))
+    if args.eval_only:
+        refuse_nothing_trained(settings, args.model_dir)
     if cfg.SEED >= 0:
         set_random_seed(cfg.SEED)
-    setup_logger(cfg.OUTPUT_DIR)
-    write_json(Path(cfg.OUTPUT_DIR) / "config.json", results.as_dict(cfg, nodes_of(cfg)))
-    print_header(cfg, args)
-    if torch.cuda.is_available() and cfg.USE_CUDA:
-        torch.backends.cudnn.benchmark = False  # benchmarking picks kernels by time, so runs would not repeat
-        torch.backends.cudnn.deterministic = True
+    with logged(cfg.OUTPUT_DIR):
+        print_header(cfg, args)
+        for key in unread(settings, args.given):
+            print(f"Note: nothing reads {key} in a run of {settings.name}")
+        if torch.cuda.is_available() and cfg.USE_CUDA:
+            torch.backends.cudnn.benchmark = False  # benchmarking picks kernels by time, so runs would not repeat
+            torch.backends.cudnn.deterministic = True
+        trainer = build_trainer(cfg)
+        runs.claim(Path(cfg.OUTPUT_DIR), runs.of_nodes(plain(cfg), nodes_of(cfg)))
+        configs = [Path(file).stem for file in args.config_file or [default_config_file(cfg, args)]]
+        experiment = args.experiment or experiment_in(Path(cfg.OUTPUT_DIR).absolute())
+        trainer.facts = {"config": configs[0], "experiment": experiment.split("/")[0]}
+        if args.eval_only:
+            trainer.load_model(args.model_dir, epoch=args.load_epoch)
+            trainer.test()
+        elif not args.no_train:
+            trainer.train()
 
-    trainer = build_trainer(cfg)
-    if args.eval_only:
-        trainer.load_model(args.model_dir, epoch=args.load_epoch)
-        trainer.test()
-    elif not args.no_train:
-        trainer.train()
+
+@contextlib.contextmanager
+def logged(folder: str):
+    """Standard output goes to log.txt as well, and an error's traceback to it alone."""
+    console = sys.stdout
+    setup_logger(folder)
+    log = getattr(sys.stdout, "file", None)
+    try:
+        yield
+    except TOLD_HERE as error:
+        if log:
+            log.write(f"{traceback.format_exc()}error: {sentence(error)}\n")
+        raise
+    finally:
+        if sys.stdout is not console:
+            sys.stdout.flush()
+            sys.stdout = console
+        if log:
+            log.close()
 
 
 def print_header(cfg: CN, args: argparse.Namespace) -> None:
     """One line on what runs with what; arguments and the whole config go to log.txt alone."""
-    versions = ", ".join(f"{name} {value}" for name, value in results.versions().items())
+    versions = ", ".join(f"{name} {value}" for name, value in runs.versions().items())
     embedded_dassl = Path(embedded.__file__).parent in Path(dassl.__file__).parents
     print(
         f"{cfg.TRAINER.NAME} on {cfg.DATASET.NAME} ({cfg.DATASET.SUBSAMPLE_CLASSES} classes, "
@@ -264,14 +256,8 @@ def print_header(cfg: CN, args: argparse.Namespace) -> None:
 
 
 def tell(error: BaseException) -> None:
-    """One sentence on the console; the whole traceback goes to log.txt alone."""
-    sentence = " ".join(str(error.args[0] if isinstance(error, KeyError) and error.args else error).split())
-    sentence = sentence.encode("utf-8", "backslashreplace").decode()  # a file name may be no text
-    log = getattr(sys.stdout, "file", None)
-    if log:
-        log.write(f"{traceback.format_exc()}error: {sentence}\n")
-        log.flush()
-    print(f"error: {sentence}", file=sys.stderr)
+    """One sentence on the console."""
+    print(f"error: {sentence(error)}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -23,17 +23,14 @@ CLASSES = 1000
 MEASURE = """
 import resource, sys, time
 sys.path.insert(0, {here!r})
-import embedded
-from dassl.config import get_cfg_default
-from datasets.imagenet import ImageNet
-cfg = get_cfg_default()
-cfg.DATASET.ROOT, cfg.DATASET.NAME, cfg.DATASET.SUBSAMPLE_CLASSES = {root!r}, "ImageNet", "all"
+from shipclip.data import DatasetOptions, task_of
+from shipclip.data.imagenet import ImageNet
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 start = time.perf_counter()
-dataset = ImageNet(cfg)
+task = task_of(ImageNet({root!r}), DatasetOptions(), 1)
 seconds = time.perf_counter() - start
 after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(len(dataset.train_x), seconds, before / 2**10, after / 2**10)
+print(len(task.train), seconds, before / 2**10, after / 2**10)
 """
 
 

@@ -26,19 +26,20 @@ import embedded  # noqa: F401  an installed Dassl wins over the embedded one
 
 import torch
 import torch.nn.functional as F
-from dassl.data.transforms import build_transform
-from dassl.optim import build_optimizer
-from dassl.utils import read_image
 from tabulate import tabulate
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter  # noqa: F401  imported before the clock starts: it takes seconds
 
 import train
-from trainers.prompting.clip import FrozenCLIP, normalise, tokenize
-from trainers.prompting.prompts import PromptLearner
-from trainers.prompting.rng import seeded, stream
+from shipclip.backbones import Backbone, normalise
+from shipclip.backbones.openai import package
+from shipclip.backbones.prompts import PromptLearner
+from shipclip.features.images import read_image
+from shipclip.features.transforms import training_transform
+from shipclip.generators.vae import VAE
+from shipclip.optim import build_optimizer, build_schedule
+from shipclip.rng import seeded, stream
 from trainers.ship import SHIP
-from trainers.ship.generators.vae import VAE
 
 Curves = dict[str, list[float]]  # tag -> one mean loss an epoch
 
@@ -81,8 +82,7 @@ def both(args: argparse.Namespace) -> tuple[tuple[float, Curves], tuple[float, C
 @contextmanager
 def float64() -> Iterator[None]:
     """Everything in double precision, also where the code and CLIP's layer norm ask for float."""
-    from clip.model import LayerNorm
-
+    LayerNorm = package().model.LayerNorm
     was = torch.Tensor.float, nn.Module.float, LayerNorm.forward
     torch.Tensor.float, nn.Module.float, LayerNorm.forward = torch.Tensor.double, nn.Module.double, nn.LayerNorm.forward
     torch.set_default_dtype(torch.float64)
@@ -123,12 +123,12 @@ class PlainLoop:
     """The reference code's way of doing the same updates."""
 
     def __init__(self, trainer: SHIP):
-        self.trainer, self.clip, self.seed = trainer, trainer.clip, trainer.seed
-        self.items = trainer.dm.dataset.train_x
+        method = trainer.method
+        self.settings, self.clip, self.seed = method.settings, method.backbone, method.seed
+        self.items = method.task.train
         self.labels = torch.tensor([item.label for item in self.items])
-        self.names = list(trainer.names)
-        self.transform = build_transform(trainer.cfg, is_train=True)
-        self.options = trainer.options
+        self.names, self.n_base = list(method.names), method.n_base
+        self.transform = training_transform(self.settings.input, self.clip.preprocessing)
         self.text = PlainText(self.clip)
 
     def train(self, epochs: int) -> Curves:
@@ -136,14 +136,14 @@ class PlainLoop:
         return {**first, **self.stage2(vae, epochs)}
 
     def stage1(self, epochs: int) -> tuple[VAE, Curves]:
-        options = self.options.GENERATOR
+        options = self.settings.generator
         vae = VAE(self.clip, self.names, options, self.seed)
-        optimizer = torch.optim.AdamW(vae.parameters(), lr=options.LR)
+        optimizer = torch.optim.AdamW(vae.parameters(), lr=options.lr)
         curves: Curves = {"generator/reconstruction": [], "generator/kl": []}
         for epoch in range(epochs):
             rng = stream(self.seed, "stage1", epoch)
             total, count = torch.zeros(2), 0
-            for rows, view in self.batches(rng, options.BATCH_SIZE, drop_last=False):
+            for rows, view in self.batches(rng, options.batch_size, drop_last=False):
                 x = self.encode(rows, view)
                 mean, log_var = vae.encoder(x)
                 z = mean + (log_var / 2).exp() * torch.randn(x.shape, generator=rng)
@@ -151,7 +151,7 @@ class PlainLoop:
                 reconstruction = (x_hat - x).square().sum(dim=1).mean()
                 kl = 0.5 * (mean.square() + log_var.exp() - 1 - log_var).sum(dim=1).mean()
                 optimizer.zero_grad()
-                (reconstruction + options.KL_WEIGHT * kl).backward()
+                (reconstruction + options.kl_weight * kl).backward()
                 optimizer.step()
                 total += torch.stack([reconstruction.detach(), kl.detach()]) * len(x)
                 count += len(x)
@@ -160,29 +160,29 @@ class PlainLoop:
         return vae, curves
 
     def stage2(self, vae: VAE, epochs: int) -> Curves:
-        trainer, options = self.trainer, self.options
-        learner = PromptLearner(self.clip, options.N_CTX, options.CTX_INIT, rng=stream(self.seed, "context"))
-        optimizer = build_optimizer(learner, trainer.cfg.OPTIM)
-        trainer.optim = optimizer
-        schedule = trainer.build_scheduler()
+        options, optim, size = self.settings.ship, self.settings.optim, self.settings.batch_size
+        learner = PromptLearner(self.clip, options.n_ctx, options.ctx_init, rng=stream(self.seed, "context"))
+        optimizer = build_optimizer(learner.parameters(), optim)
+        count = len(self.items) // size if options.drop_last else -(-len(self.items) // size)
+        schedule = build_schedule(optimizer, optim, count if options.step_schedule else 1)
         losses = []
         for epoch in range(epochs):
             rng, total = stream(self.seed, "train", epoch), []
-            for rows, view in self.batches(rng, trainer.cfg.DATALOADER.TRAIN_X.BATCH_SIZE, options.DROP_LAST):
+            for rows, view in self.batches(rng, size, options.drop_last):
                 x = self.encode(rows, view)
-                new = torch.randint(trainer.n_base, trainer.n_base + trainer.n_new, (len(rows),), generator=rng)
+                new = torch.randint(self.n_base, len(self.names), (len(rows),), generator=rng)
                 with torch.no_grad():
                     synthetic = self.decode(vae, torch.randn(len(new), self.clip.dim, generator=rng), new)
                 class_features = normalise(self.text(learner.ctx.expand(len(self.names), -1, -1), self.names))
-                logits = options.LOGIT_SCALE * torch.cat([x, synthetic]) @ class_features.T
+                logits = options.logit_scale * torch.cat([x, synthetic]) @ class_features.T
                 loss = F.cross_entropy(logits, torch.cat([self.labels[rows], new]))
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
-                if options.STEP_SCHEDULE:
+                if options.step_schedule:
                     schedule.step()
                 total.append(loss.item())
-            if not options.STEP_SCHEDULE:
+            if not options.step_schedule:
                 schedule.step()
             losses.append(sum(total) / len(total))
         return {"train/loss": losses}
@@ -190,7 +190,7 @@ class PlainLoop:
     def batches(self, rng: torch.Generator, size: int, drop_last: bool):
         """(images, view of each) in the order that the feature loader draws them."""
         n = len(self.items)
-        view = torch.randint(self.trainer.cfg.FEATURES.VIEWS, (n,), generator=rng)
+        view = torch.randint(self.settings.features.views, (n,), generator=rng)
         batches = torch.randperm(n, generator=rng).split(size)
         for rows in batches[: n // size] if drop_last and n >= size else batches:
             yield rows, view[rows]
@@ -211,13 +211,13 @@ class PlainLoop:
 class PlainText(nn.Module):
     """Tokenise, embed, put the context in, run all 77 positions, take the EOT's row."""
 
-    def __init__(self, clip: FrozenCLIP):
+    def __init__(self, clip: Backbone):
         super().__init__()
         self.model = clip.model
 
     def forward(self, ctx: Tensor, names: list[str]) -> Tensor:
         model, n = self.model, ctx.shape[1]
-        tokens = tokenize([" ".join(["X"] * n) + f" {name.replace('_', ' ')}." for name in names])
+        tokens = package().tokenize([" ".join(["X"] * n) + f" {name.replace('_', ' ')}." for name in names])
         with torch.no_grad():
             embedded = model.token_embedding(tokens)
         x = torch.cat([embedded[:, :1], ctx, embedded[:, 1 + n :]], dim=1) + model.positional_embedding

@@ -18,15 +18,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
-from clip.model import CLIP
 from tabulate import tabulate
 from torch import Tensor
 
-import embedded  # noqa: F401
 from benchmarks.names import CALTECH101, EUROSAT
-from trainers.prompting.clip import FrozenCLIP, tokenize
-from trainers.prompting.precision import Precision
-from trainers.prompting.prompts import ClassTokens, PromptLearner
+from shipclip.backbones import Backbone
+from shipclip.backbones.openai import package, random_clip, wrap
+from shipclip.backbones.prompts import PromptLearner
+from shipclip.precision import Precision
 
 N_CTX = 4
 
@@ -36,9 +35,8 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
-    torch.manual_seed(0)
-    model = CLIP(512, 32, 1, 64, 32, 77, 49408, 512, 8, 12).float().to(args.device)
-    clip = FrozenCLIP(model, Precision("fp32", device_type=args.device), "ViT-B/16's text tower")
+    model = random_clip(512, 32, 1, 64, 32, 77, 49408, 512, 8, 12).to(args.device)
+    clip = wrap(model, Precision("fp32", device_type=args.device), "ViT-B/16's text tower")
     rows = [
         compare(clip, title, names, args.repeats)
         for title, names in (("EuroSAT", EUROSAT), ("Caltech-101", CALTECH101))
@@ -57,9 +55,9 @@ def main() -> None:
     print(tabulate(rows, headers, floatfmt=("", "", ".4f", ".4f", ".1f", ".1e", ".1e")))
 
 
-def compare(clip: FrozenCLIP, title: str, names: list[str], repeats: int) -> list:
+def compare(clip: Backbone, title: str, names: list[str], repeats: int) -> list:
     learner = PromptLearner(clip, N_CTX, rng=torch.Generator().manual_seed(0))
-    classes = ClassTokens.of(clip, names, N_CTX)
+    classes = clip.class_tokens(names, N_CTX)
     plain = PlainPass(clip, names)
     weight = torch.randn(len(names), clip.dim, device=clip.device)  # stands in for the loss
     passes: list[Callable[[], Tensor]] = [lambda: plain(learner.ctx), lambda: clip.text(learner(classes))[0]]
@@ -81,9 +79,9 @@ def compare(clip: FrozenCLIP, title: str, names: list[str], repeats: int) -> lis
 class PlainPass:
     """CoOp's way: every prompt padded to 77 tokens, OpenAI's transformer over all of them, the EOT's row."""
 
-    def __init__(self, clip: FrozenCLIP, names: list[str]):
+    def __init__(self, clip: Backbone, names: list[str]):
         self.model = clip.model
-        tokens = tokenize([" ".join(["X"] * N_CTX) + f" {name.replace('_', ' ')}." for name in names])
+        tokens = package().tokenize([" ".join(["X"] * N_CTX) + f" {name.replace('_', ' ')}." for name in names])
         self.eot = tokens.argmax(dim=1).to(clip.device)
         self.embedded = clip.embed(tokens)  # (C, 77, w)
 

@@ -1,22 +1,15 @@
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import embedded  # noqa: F401  an installed Dassl wins over the embedded one
-from embedded.miniclip import world
-from tests.runs import SMALL
-
-
-@pytest.fixture(autouse=True)
-def _console() -> Iterator[None]:
-    """A run's log stays on standard output; give it back after each test."""
-    before = sys.stdout
-    yield
-    sys.stdout = before
+from shipclip.backbones.base import Backbone
+from shipclip.miniclip import world
+from tests.clips import small_clip
+from tests.runs import SMALL, run
 
 
 @pytest.fixture(scope="session")
@@ -33,3 +26,17 @@ def data(small_world: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("data")
     world.render_dataset(root / "miniworld")
     return root
+
+
+@pytest.fixture(scope="session")
+def clip() -> Backbone:
+    """A small random CLIP."""
+    return small_clip()
+
+
+@pytest.fixture(scope="session")
+def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output of a whole SHIP run."""
+    output = tmp_path_factory.mktemp("ship")
+    run(data, output, "SHIP")
+    return output

@@ -6,14 +6,20 @@ import json
 from pathlib import Path
 from typing import Any
 
-import train
+import pytest
+import torch
 
+import train
+from shipclip.presets import CONFIGS, FOLDERS
+
+MINIWORLD = CONFIGS / "datasets" / "miniworld.yaml"
 SMALL = {"train": 4, "val": 2, "test": 3}  # images a class
 
 
-def arguments(root: Path, output: Path, trainer: str, *options: Any, flags: tuple[str, ...] = ()) -> list[str]:
+def arguments(
+    root: Path, output: Path, trainer: str, *options: Any, flags: tuple[str, ...] = (), config: str = ""
+) -> list[str]:
     """Command line of a short run: 2 shots, seed 1, three epochs, base classes unless said otherwise."""
-    config = "ZeroshotCLIP" if trainer == "ZeroshotCLIP2" else trainer
     given = [str(option) for option in options]
     defaults = {
         "DATASET.NUM_SHOTS": "2",
@@ -29,14 +35,42 @@ def arguments(root: Path, output: Path, trainer: str, *options: Any, flags: tupl
             given += [key, value]
     return [
         *("--root", str(root), "--output-dir", str(output), "--trainer", trainer, "--seed", "1"),
-        *("--dataset-config-file", "configs/datasets/miniworld.yaml"),
-        *("--config-file", f"configs/trainers/{config}/miniclip.yaml"),
+        *("--dataset-config-file", str(MINIWORLD)),
+        *("--config-file", config or str(CONFIGS / "trainers" / FOLDERS.get(trainer, trainer) / "miniclip.yaml")),
         *flags,
         *given,
     ]
 
 
-def run(root: Path, output: Path, trainer: str, *options: Any, flags: tuple[str, ...] = ()) -> dict[str, Any]:
+def run(
+    root: Path, output: Path, trainer: str, *options: Any, flags: tuple[str, ...] = (), config: str = ""
+) -> dict[str, Any]:
     """Run in this process; returns results.json."""
-    assert train.main(arguments(root, output, trainer, *options, flags=flags)) == 0
+    assert train.main(arguments(root, output, trainer, *options, flags=flags, config=config)) == 0
     return json.loads((output / "results.json").read_text())
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+def kill_at_call(patch: pytest.MonkeyPatch, owner: Any, name: str, call: int) -> None:
+    """Let the given call of owner.name end the process."""
+    original, calls = getattr(owner, name), []
+
+    def wrapped(*args, **kwargs):
+        calls.append(None)
+        if len(calls) == call:
+            raise Killed
+        return original(*args, **kwargs)
+
+    patch.setattr(owner, name, wrapped)
+
+
+def same_weights(first: Path, second: Path, *files: str) -> bool:
+    """Whether checkpoints of two runs have the same tensors, to the bit."""
+    return all(
+        torch.equal(value, torch.load(second / file, weights_only=True)["state_dict"][name])
+        for file in files
+        for name, value in torch.load(first / file, weights_only=True)["state_dict"].items()
+    )

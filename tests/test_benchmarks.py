@@ -16,3 +16,19 @@ def test_the_plain_loop_has_the_same_losses(data: Path, monkeypatch: pytest.Monk
     assert set(plain) == {"generator/reconstruction", "generator/kl", "train/loss"}
     for tag, values in plain.items():
         assert curves[tag] == pytest.approx(values, rel=1e-3), tag
+
+
+def test_the_text_towers_passes_agree():
+    from benchmarks import text_tower
+    from tests.clips import small_clip
+
+    *_, features, gradient = text_tower.compare(small_clip(), "", ["cat", "sea or lake"], repeats=1)
+    assert max(features, gradient) < 1e-4
+
+
+def test_a_tree_like_imagenets_is_indexed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from benchmarks import imagenet_index
+
+    monkeypatch.setattr(imagenet_index, "CLASSES", 10)
+    imagenet_index.make_tree(tmp_path / "imagenet", 20)
+    assert imagenet_index.measure(tmp_path, "")[1] == 20

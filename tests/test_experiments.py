@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from dassl.data.datasets import build_dataset
 
 import train
-from datasets.miniworld import MiniWorld
-from embedded.miniclip import world
+from shipclip.data.miniworld import MiniWorld
+from shipclip.features.source import Source
+from shipclip.miniclip import world
+from shipclip.task import Task
 from tests.runs import SMALL, arguments, run
-from trainers.prompting.trainer import PromptTrainer
 
 SOURCE = "configs/datasets/minisource.yaml"
 GENERATOR = "TRAINER.SHIP.GENERATOR"
 
 
-def images(subset: str, data: Path, shots: int = 2, seed: int = 1) -> Any:
+def images(subset: str, data: Path, shots: int = 2, seed: int = 1) -> Task:
     options = ("DATASET.SUBSAMPLE_CLASSES", subset, "DATASET.NUM_SHOTS", shots, "SEED", seed)
-    return build_dataset(train.setup_cfg(train.parse_args(arguments(data, Path("x"), "CoOp", *options))))
+    return build_dataset(train.setup_cfg(train.parse_args(arguments(data, Path("x"), "CoOp", *options)))).task
 
 
 def paths(items: list) -> set[str]:
@@ -31,18 +31,18 @@ def paths(items: list) -> set[str]:
 
 def test_gzsl_trains_on_base_and_tests_on_all(data: Path):
     joint, base, everything = (images(subset, data) for subset in ("gzsl", "base", "all"))
-    assert paths(joint.train_x) == paths(base.train_x) and paths(joint.val) == paths(base.val)
+    assert paths(joint.train) == paths(base.train) and paths(joint.val) == paths(base.val)
     assert paths(joint.test) == paths(everything.test)
-    assert joint.classnames == everything.classnames and joint.n_base == 20
+    assert joint.labels.names == everything.labels.names and joint.labels.n_base == 20
 
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_dev_holds_no_test_image_and_no_new_class(seed: int, data: Path):
     dev, base, everything = (images(subset, data, seed=seed) for subset in ("dev", "base", "all"))
-    assert dev.classnames == base.classnames and dev.n_base == 10
-    assert {item.label for item in dev.train_x} == set(range(10)) and not dev.val
-    assert paths(dev.train_x) <= paths(base.train_x)
-    assert not paths(dev.test) & paths(dev.train_x) and not paths(dev.test) & paths(everything.test)
+    assert dev.labels.names == base.labels.names and dev.labels.n_base == 10
+    assert {item.label for item in dev.train} == set(range(10)) and not dev.val
+    assert paths(dev.train) <= paths(base.train)
+    assert not paths(dev.test) & paths(dev.train) and not paths(dev.test) & paths(everything.test)
     left_over = SMALL["train"] - 2 + SMALL["val"]  # of each class
     assert len(dev.test) == 20 * left_over
 
@@ -93,13 +93,13 @@ def generator_of_the_source(worlds: Path) -> Path:
 def test_ship_carries_a_generator_over_and_sees_no_image_of_the_target(worlds: Path, monkeypatch):
     source = generator_of_the_source(worlds)
     seen = []
-    original = PromptTrainer._views
+    original = Source.views
 
     def recorded(self, items, training, count=1):
-        seen.append((self.cfg.DATASET.NAME, training))
+        seen.append((self.task.dataset, training))
         return original(self, items, training, count)
 
-    monkeypatch.setattr(PromptTrainer, "_views", recorded)
+    monkeypatch.setattr(Source, "views", recorded)
     options = ("DATASET.SUBSAMPLE_CLASSES", "all", "TRAINER.SHIP.REAL", False, f"{GENERATOR}.FROM", source)
     result = run(worlds, worlds / "target", "SHIP", *options)
     assert seen == [("MiniWorld", False)]  # the test images, at the end
@@ -154,7 +154,7 @@ def test_the_worlds_share_no_class_and_no_image():
     ("options", "sentence"),
     [
         (("TRAINER.SHIP.SYNTHETIC_SHARE", -1.0), "TRAINER.SHIP.SYNTHETIC_SHARE is -1.0: give at least 0"),
-        ((f"{GENERATOR}.CRITIC_STEPS", 0), f"{GENERATOR}.CRITIC_STEPS is 0: give at least 1"),
+        ((f"{GENERATOR}.NAME", "GAN", f"{GENERATOR}.CRITIC_STEPS", 0), "GENERATOR.CRITIC_STEPS is 0: give at least 1"),
         ((f"{GENERATOR}.BATCH_SIZE", 0), f"{GENERATOR}.BATCH_SIZE is 0: give at least 1"),
         (("TRAINER.SHIP.REAL", False, "TRAINER.SHIP.NEW_CLASSNAMES", "x.txt"), "leave one of the two out"),
     ],

@@ -1,94 +1,131 @@
-"""EXTENDING.md's learner and generator, run as they stand there."""
+"""EXTENDING.md's learners, generator and backbone, run as they stand there."""
 
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 import yaml
 from dassl.engine import TRAINER_REGISTRY
 
-import train
+from shipclip.generators import GENERATORS
+from shipclip.learners import LEARNERS
+from shipclip.precision import Precision
 from tests.runs import run
-from trainers.learners import COOPS_OWN, LEARNERS
-from trainers.prompting.trainer import trainer_of
-from trainers.ship.generator import GENERATORS
+from trainers.ship.base import register
 
-TEXT = (Path(__file__).parents[1] / "EXTENDING.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "EXTENDING.md").read_text(encoding="utf-8")
 BLOCKS = dict(re.findall(r"^```\w+\n# (\S+)\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE))
-LEARNER, OVERLAY, GENERATOR = BLOCKS
+LEARNER, OVERLAY, ON_IMAGES, GENERATOR, BACKBONE = BLOCKS
+
+
+def executed(path: str) -> dict:
+    """As if the file were there and imported."""
+    module = ModuleType(f"extending_{Path(path).stem}")
+    sys.modules[module.__name__] = module  # dataclasses look for it
+    exec(compile(BLOCKS[path], path, "exec", dont_inherit=True), vars(module))
+    return vars(module)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _added() -> Iterator[None]:
-    """As importing trainers.learners and trainers.ship.generators would, were the files there; gone afterwards."""
+    """As importing the two folders would, were the files there; gone afterwards."""
     registries = (LEARNERS, GENERATORS, TRAINER_REGISTRY)
     before = [{key: dict(value) for key, value in vars(r).items() if isinstance(value, dict)} for r in registries]
-    with pytest.MonkeyPatch.context() as patch:
-        for path in (LEARNER, GENERATOR):
-            exec(compile(BLOCKS[path], path, "exec"), {"__name__": path.removesuffix(".py").replace("/", ".")})
-        assert "NearestMean" not in COOPS_OWN
-        TRAINER_REGISTRY.register(trainer_of(LEARNERS.get("NearestMean")))
-        patch.setitem(train.DEFAULT_CONFIGS, "NearestMean", "miniclip")
-        yield
+    for path in (LEARNER, ON_IMAGES, GENERATOR):
+        executed(path)
+    for name in ("NearestMean", "VPT"):
+        register(LEARNERS.get(name))
+    yield
     for registry, content in zip(registries, before, strict=True):
         vars(registry).update(content)
 
 
 @pytest.fixture
 def files(tmp_path: Path) -> dict[str, str]:
-    """The two configs."""
+    """The configs: each learner's own, and SHIP's overlay."""
     own = Path("configs/trainers/TipAdapter/miniclip.yaml").read_text()
-    content = yaml.safe_load(own) | {"TRAINER": {"NEARESTMEAN": {"PREC": "fp32"}}}
+    trained = Path("configs/trainers/CoOp/miniclip.yaml").read_text()
+    content = yaml.safe_load(own) | {"TRAINER": {"NEARESTMEAN": {"PREC": "fp32", "WEIGHT": 0.25}}}
     (tmp_path / "own.yaml").write_text(yaml.safe_dump(content))
+    content = yaml.safe_load(trained) | {"TRAINER": {"VPT": {"PREC": "fp32", "N_CTX": 3}}}
+    (tmp_path / "vpt.yaml").write_text(yaml.safe_dump(content))
     (tmp_path / "overlay.yaml").write_text(BLOCKS[OVERLAY])
-    return {"own": str(tmp_path / "own.yaml"), "overlay": str(tmp_path / "overlay.yaml")}
+    return {name: str(tmp_path / f"{name}.yaml") for name in ("own", "vpt", "overlay")}
 
 
-def test_each_example_is_one_short_file():
-    assert Path(LEARNER).parent == Path("trainers/learners") and Path(LEARNER).parent.is_dir()
-    assert Path(GENERATOR).parent == Path("trainers/ship/generators") and Path(GENERATOR).parent.is_dir()
-    assert all(len(body.splitlines()) < 40 for body in BLOCKS.values())
+def state_of(folder: Path, epoch: int = 1) -> dict:
+    return torch.load(folder / "prompt_learner" / f"model.pth.tar-{epoch}", weights_only=True)["state_dict"]
 
 
-def test_the_learner_is_a_trainer(data: Path, tmp_path: Path, files: dict[str, str], monkeypatch: pytest.MonkeyPatch):
-    command = ["--trainer", "NearestMean", "--config-file", files["own"], "--seed", "1", "--root", str(data)]
-    command += ["--output-dir", str(tmp_path / "a"), "DATASET.NUM_SHOTS", "2", "FEATURES.VIEWS", "2"]
-    assert train.main([*command, "DATASET.SUBSAMPLE_CLASSES", "gzsl"]) == 0
-    state = torch.load(tmp_path / "a" / "prompt_learner" / "model.pth.tar-1", weights_only=True)["state_dict"]
-    assert state["means"].shape == (20, 128)
+def test_each_example_is_one_short_file_in_a_folder_that_is_searched():
+    assert Path(LEARNER).parent == Path(ON_IMAGES).parent == Path("shipclip/learners")
+    assert Path(GENERATOR).parent == Path("shipclip/generators")
+    assert all(len(body.splitlines()) < 45 for body in BLOCKS.values())
+
+
+def test_the_learner_is_a_trainer(data: Path, tmp_path: Path, files: dict[str, str]):
+    options = ("DATASET.SUBSAMPLE_CLASSES", "gzsl")
+    run(data, tmp_path / "a", "NearestMean", *options, config=files["own"])
+    assert state_of(tmp_path / "a")["means"].shape == (20, 128)
+
+
+def test_its_options_are_config_keys(data: Path, tmp_path: Path, files: dict[str, str]):
+    result = run(data, tmp_path / "a", "NearestMean", "TRAINER.NEARESTMEAN.WEIGHT", "0.75", config=files["own"])
+    assert result["cfg"]["TRAINER"]["NEARESTMEAN"] == {"PREC": "fp32", "WEIGHT": 0.75}
 
 
 def test_the_learner_is_ships_second_stage(data: Path, tmp_path: Path, files: dict[str, str]):
     flags = ("--config-file", files["overlay"])
     run(data, tmp_path / "a", "SHIP", "DATASET.SUBSAMPLE_CLASSES", "gzsl", flags=flags)
-    state = torch.load(tmp_path / "a" / "prompt_learner" / "model.pth.tar-1", weights_only=True)["state_dict"]
-    assert state["means"].shape == (40, 128)  # new classes have means of synthetic features
+    assert state_of(tmp_path / "a")["means"].shape == (40, 128)  # new classes have means of synthetic features
 
 
-def test_the_generator_serves_ship(data: Path, tmp_path: Path):
-    options = ("TRAINER.SHIP.GENERATOR.NAME", "Shift", "TRAINER.SHIP.GENERATOR.EPOCHS", "1")
-    result = run(data, tmp_path / "a", "SHIP", "DATASET.SUBSAMPLE_CLASSES", "gzsl", *options)
-    assert "Shift" in GENERATORS.registered_names() and result["figures"]["synthetic"]["new"]["mean_cosine"] > 0.5
+def test_the_learner_on_images_is_a_trainer_with_joint_figures(data: Path, tmp_path: Path, files: dict[str, str]):
+    options = ("DATASET.SUBSAMPLE_CLASSES", "gzsl", "OPTIM.MAX_EPOCH", "1")
+    figures = run(data, tmp_path / "a", "VPT", *options, config=files["vpt"])["figures"]
+    assert state_of(tmp_path / "a")["ctx"].shape == (3, 128)
+    assert 0 < figures["h"] <= 100
+
+
+def test_the_generator_serves_ship_with_an_option_of_its_own(data: Path, tmp_path: Path):
+    name, noise = "TRAINER.SHIP.GENERATOR.NAME", "TRAINER.SHIP.GENERATOR.NOISE"
+    options = ("DATASET.SUBSAMPLE_CLASSES", "gzsl", name, "Shift", "TRAINER.SHIP.GENERATOR.EPOCHS", "1")
+    figures = [
+        run(data, tmp_path / value, "SHIP", *options, noise, value)["figures"]["synthetic"]["new"]
+        for value in ("0.0", "1.0")
+    ]
+    assert figures[0]["cosine"] > figures[1]["cosine"] > 0.3  # noise moves features away from each other
+
+
+def test_the_backbone_encodes_images_and_texts():
+    backbone = executed(BACKBONE)["my_backbone"](Precision("fp32"))
+    image = backbone.encode_image(torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)))
+    text = backbone.encode_texts(["a photo of a cat.", "a dog"])
+    assert image.shape == text.shape == (2, 64)
+    torch.testing.assert_close(image.norm(dim=1), torch.ones(2))
+    torch.testing.assert_close(text.norm(dim=1), torch.ones(2))
 
 
 def test_files_in_the_two_folders_are_found_by_themselves():
     """Every module there is imported, so that its class is registered."""
-    for folder, registry in (("trainers/learners", LEARNERS), ("trainers/ship/generators", GENERATORS)):
-        for file in Path(folder).glob("[!_]*.py"):
-            names = re.findall(r"register\(\)\nclass (\w+)", file.read_text())
-            assert names and set(names) <= set(registry.registered_names()), file
+    for folder, registry in (("shipclip/learners", LEARNERS), ("shipclip/generators", GENERATORS)):
+        for file in (ROOT / folder).glob("[!_]*.py"):
+            names = re.findall(r"^@\w+\.register\nclass (\w+)", file.read_text(), re.MULTILINE)
+            assert set(names) <= set(registry.names()), file
+            assert names or file.stem in ("base", "prompt_decoder"), file
 
 
-def test_a_new_learner_leaves_finished_runs_alone(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """A run from before the learner's file was there is still the same run."""
-    with monkeypatch.context() as patch:
-        patch.setattr(LEARNERS, "registered_names", lambda: ["CoOp"])
-        before = run(data, tmp_path / "a", "CoOp")
-    assert "NEARESTMEAN" not in before["cfg"]["TRAINER"]
+def test_a_new_learner_leaves_finished_runs_alone(data: Path, tmp_path: Path):
+    """A run knows the nodes that its trainer reads and no others."""
+    before = run(data, tmp_path / "a", "CoOp")
+    assert "NEARESTMEAN" not in before["cfg"]["TRAINER"] and "COOP" in before["cfg"]["TRAINER"]
     file = tmp_path / "a" / "results.json"
     stamp = file.stat().st_mtime_ns
     assert run(data, tmp_path / "a", "CoOp") == before and file.stat().st_mtime_ns == stamp

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import train
-from tests.datasets.test_layouts import LAYOUTS
+from tests.data.layouts import LAYOUTS
 
 
 def run(root: Path, output: Path, dataset: str, trainer: str, *options: Any, flags: tuple[str, ...] = ()) -> dict:

@@ -1,9 +1,7 @@
 """The trainer CoCoOp: context vectors and the meta-net tuned on real features."""
 
-from dassl.engine import TRAINER_REGISTRY
+from shipclip.learners.cocoop import CoCoOp as Learner
 
-from trainers.learners.cocoop import CoCoOp as Learner
-from trainers.prompting.trainer import trainer_of
+from .ship.base import register
 
-CoCoOp = trainer_of(Learner)
-TRAINER_REGISTRY.register(CoCoOp)
+CoCoOp = register(Learner)

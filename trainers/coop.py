@@ -1,9 +1,7 @@
 """The trainer CoOp: context vectors tuned on real features."""
 
-from dassl.engine import TRAINER_REGISTRY
+from shipclip.learners.coop import CoOp as Learner
 
-from trainers.learners.coop import CoOp as Learner
-from trainers.prompting.trainer import trainer_of
+from .ship.base import register
 
-CoOp = trainer_of(Learner)
-TRAINER_REGISTRY.register(CoOp)
+CoOp = register(Learner)

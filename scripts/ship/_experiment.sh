@@ -10,23 +10,32 @@ take_arguments() { # [dataset] [seeds...]
     [ ${#seeds[@]} -gt 0 ] || seeds=(1 2 3)
 }
 
+cores() { getconf _NPROCESSORS_ONLN; }
+
 need_dataset() { # dataset
     [ -f "configs/datasets/$1.yaml" ] || {
         echo "error: there is no data set $1; known: $(cd configs/datasets && ls | sed 's/\.yaml$//' | tr '\n' ' ')" >&2
         exit 2
     }
     data_root_of "$1" >/dev/null
-    JOBS=${JOBS:-$(is_embedded "$1" && echo "$(($(nproc) < 4 ? $(nproc) : 4))" || echo 1)}
+    JOBS=${JOBS:-$(is_embedded "$1" && echo "$(($(cores) < 4 ? $(cores) : 4))" || echo 1)}
     if [ "$JOBS" -gt 1 ]; then
-        local threads=$(($(nproc) / JOBS))
+        local threads=$(($(cores) / JOBS))
         export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((threads > 0 ? threads : 1))}
     fi
 }
 
 begin=$SECONDS
-failures=$(mktemp) # a line each; seeds run in processes of their own
+failures=$(mktemp "${TMPDIR:-/tmp}/ship.XXXXXX") # a line each; seeds run in processes of their own
 trap 'rm -f "$failures"' EXIT
-trap 'kill $(jobs -p) 2>/dev/null; echo; echo "Interrupted; run the same command to go on"; exit 130' INT TERM
+trap 'kill $(jobs -p) $(descendants) 2>/dev/null || true; echo; echo "Interrupted; run the same command to go on"; exit 130' INT TERM
+
+# The processes below this one, runs of train.py among them: in bash 3.2 these do not hear Ctrl-C.
+descendants() {
+    ps -A -o pid= -o ppid= 2>/dev/null | awk -v top=$$ '
+        { parent[$1] = $2 }
+        END { for (pid in parent) { up = parent[pid]; while (up > 1 && up != top) up = parent[up]; if (up == top) print pid } }'
+}
 
 # One step of a run, its output in the run's own log.
 step() { # title folder command...
@@ -65,7 +74,7 @@ for_each() { # function arguments...
     shift
     for argument in "$@"; do
         "$action" "$argument" &
-        while [ "$(jobs -rp | wc -l)" -ge "$JOBS" ]; do wait -n || true; done
+        while [ "$(jobs -rp | wc -l)" -ge "$JOBS" ]; do sleep 0.2; done
     done
     wait
 }
@@ -77,7 +86,7 @@ for_each_pair() { # function words...
     for seed in "${seeds[@]}"; do
         for word in "$@"; do pairs+=("$seed $word"); done
     done
-    for_each "$action" "${pairs[@]}"
+    for_each "$action" ${pairs[@]+"${pairs[@]}"}
 }
 
 # The table of what was run, in the formats of the given files; then what failed, if anything.
@@ -87,10 +96,10 @@ finish() { # folder files...
     for file in "$@"; do files+=(--out "$file"); done
     echo
     echo "All runs took $((SECONDS - begin)) s"
-    "$PYTHON" -m trainers.report "$folder" --seeds "${seeds[@]}" "${files[@]}" || echo "the table" >>"$failures"
+    "$PYTHON" -m shipclip report "$folder" --seeds "${seeds[@]}" ${files[@]+"${files[@]}"} || echo "the table" >>"$failures"
     if [ -s "$failures" ]; then
         echo
-        echo "$(wc -l <"$failures") failed:" >&2
+        echo "$(($(wc -l <"$failures"))) failed:" >&2
         sed 's/^/  /' "$failures" >&2
         exit 1
     fi

@@ -1,5 +1,8 @@
 # Sourced by the scripts here and in scripts/{coop,cocoop,zsclip}: one run of train.py, and where it lies.
 #
+# These scripts run under bash 3.2 and the tools of macOS too: no newer bash, no GNU options. An array that may be empty is
+# written ${name[@]+"${name[@]}"}, as bash before 4.4 takes an empty one for an unbound variable.
+#
 # From the environment: DATA (root of the data sets), CFG (config name of every method), SHOTS, OUTPUT (root of
 # the results), FEATURE_CACHE (folder of encoded images, and of generators trained on them), OPTS (further KEY VALUE
 # pairs), PYTHON, VERBOSE=1 (runs print to the console, not only to log.txt).
@@ -71,7 +74,7 @@ is_finished() { # folder
     [ -f "$1/results.json" ] || { ! is_ours && grep -qs '^\* accuracy:' "$1"/log.txt*; }
 }
 
-is_ours() { [ -f trainers/zsclip.py ] && grep -q PromptTrainer trainers/zsclip.py; }
+is_ours() { [ -d shipclip ] && [ -d datasets ]; } # this repository, not a CoOp checkout
 
 train_run() { # method dataset seed
     local subset folder
@@ -89,7 +92,7 @@ test_run() { # method dataset seed subset
         epoch=${LOADEP:-$(last_epoch "$trained")} || return 2
         model_dir=(--model-dir "$trained" --load-epoch "$epoch")
     fi
-    one_run "$1" "$2" "$3" "$folder" "$4" --eval-only "${model_dir[@]}"
+    one_run "$1" "$2" "$3" "$folder" "$4" --eval-only ${model_dir[@]+"${model_dir[@]}"}
 }
 
 last_epoch() { # folder of a trained run
@@ -108,7 +111,7 @@ joint_run() { # method dataset seed folder gzsl|dev [flags]
     local method=$1 flags=()
     is_ours || { echo "error: $0 needs this project's own data sets; in a CoOp checkout use base2new.sh" >&2; return 2; }
     if [ "$method" = ZeroshotCLIP ]; then flags=(--eval-only); fi
-    one_run "${@:1:5}" "${flags[@]}" "${@:6}"
+    one_run "${@:1:5}" ${flags[@]+"${flags[@]}"} "${@:6}"
 }
 
 one_run() { # method dataset seed folder subset [flags]
@@ -136,10 +139,10 @@ one_run() { # method dataset seed folder subset [flags]
         --seed "$seed" \
         --trainer "$trainer" \
         --dataset-config-file "configs/datasets/$dataset.yaml" \
-        --config-file "configs/trainers/$trainer/$cfg.yaml" "${overlay[@]}" \
+        --config-file "configs/trainers/$trainer/$cfg.yaml" ${overlay[@]+"${overlay[@]}"} \
         --output-dir "$folder" \
         "$@" \
         DATASET.NUM_SHOTS "$SHOTS" \
         DATASET.SUBSAMPLE_CLASSES "$subset" \
-        "${extra[@]}" ${OPTS:-}
+        ${extra[@]+"${extra[@]}"} ${OPTS:-}
 }

@@ -69,7 +69,7 @@ run_one() { # "seed name KEY VALUE ..."
     done
     case "$name" in tuned*) method=$tuned ;; esac
     folder="$OUTPUT/$table/$dataset/shots_$SHOTS/$name/$(config_of "$method" "$dataset")/seed$seed"
-    step "$name seed $seed" "$folder" joint_run "$method" "$dataset" "$seed" "$folder" "$SUBSET" "${pairs[@]}"
+    step "$name seed $seed" "$folder" joint_run "$method" "$dataset" "$seed" "$folder" "$SUBSET" ${pairs[@]+"${pairs[@]}"}
 }
 
 rows=()
@@ -79,6 +79,6 @@ while read -r row; do
     case " ${ROWS:-${row%% *}} " in *" ${row%% *} "*) rows+=("$row") ;; esac
 done < <(ablations)
 echo "Ablations of SHIP on $dataset, $SHOTS shots, seeds ${seeds[*]}"
-for_each_pair run_one "${rows[@]}"
+for_each_pair run_one ${rows[@]+"${rows[@]}"}
 stem="$OUTPUT/$table/${dataset}_shots_$SHOTS"
 finish "$OUTPUT/$table" "$stem.md" "$stem.csv" "$stem.json"

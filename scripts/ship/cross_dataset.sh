@@ -40,7 +40,7 @@ run_one() { # "seed method"
         SHIP*) flags=(TRAINER.SHIP.GENERATOR.ONLY True) title="generator on $source" ;;
         *) flags=() title="training on $source" ;;
     esac
-    step "$method seed $seed, $title" "$trained" one_run "$method" "$source" "$seed" "$trained" all "${flags[@]}" || return
+    step "$method seed $seed, $title" "$trained" one_run "$method" "$source" "$seed" "$trained" all ${flags[@]+"${flags[@]}"} || return
     for target in "${targets[@]}"; do
         folder=$(place_of "$method" "$target" "$seed")
         case "$method" in
@@ -48,7 +48,7 @@ run_one() { # "seed method"
             SHIP*) flags=(TRAINER.SHIP.REAL False TRAINER.SHIP.GENERATOR.FROM "$trained") ;;
             *) flags=(--eval-only --model-dir "$trained") ;;
         esac
-        step "$method seed $seed, $target" "$folder" one_run "$method" "$target" "$seed" "$folder" all "${flags[@]}" || continue
+        step "$method seed $seed, $target" "$folder" one_run "$method" "$target" "$seed" "$folder" all ${flags[@]+"${flags[@]}"} || continue
     done
 }
 

@@ -26,6 +26,6 @@ done
 bash "$here/cross_dataset.sh" || status=1
 echo
 bash "$here/figures.sh" || status=1
-"$PYTHON" -m trainers.report "$OUTPUT" --out "$OUTPUT/results.html" --out "$OUTPUT/results.md" >/dev/null || status=1
+"$PYTHON" -m shipclip report "$OUTPUT" --out "$OUTPUT/results.html" --out "$OUTPUT/results.md" >/dev/null || status=1
 echo "All experiments took $((SECONDS - begin)) s; their tables and pictures are in $OUTPUT/results.html"
 exit $status

@@ -16,8 +16,8 @@ done
 figures="$OUTPUT/figures"
 run="$OUTPUT/learners/miniworld/shots_16/SHIP/miniclip/seed${seeds[0]}"
 for picture in features confusion curves; do
-    "$PYTHON" -m trainers.figures "$picture" "$run" --out "$figures"
+    "$PYTHON" -m shipclip figures "$picture" "$run" --out "$figures"
 done
-"$PYTHON" -m trainers.ship.interpret --model-dir "$run" --out "$figures" | tail -n 1
-"$PYTHON" -m trainers.figures shots "$OUTPUT" --out "$figures"
-"$PYTHON" -m trainers.figures scatter "$OUTPUT" --out "$figures"
+"$PYTHON" -m shipclip interpret --model-dir "$run" --out "$figures" | tail -n 1
+"$PYTHON" -m shipclip figures shots "$OUTPUT" --out "$figures"
+"$PYTHON" -m shipclip figures scatter "$OUTPUT" --out "$figures"

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 import train
 
@@ -64,7 +65,28 @@ def test_the_reference_config_holds_the_reference_codes_settings():
     assert (optim.NAME, optim.LR, optim.MOMENTUM, optim.WEIGHT_DECAY) == ("sgd", 0.002, 0.0, 0.0)
     assert (optim.MAX_EPOCH, optim.LR_SCHEDULER, optim.WARMUP_EPOCH) == (200, "cosine", -1)
     assert (cfg.DATALOADER.TRAIN_X.BATCH_SIZE, cfg.FEATURES.VIEWS) == (256, 0)
-    assert (cfg.INPUT.RRCROP_SCALE, cfg.INPUT.INTERPOLATION, cfg.INPUT.SIZE) == ((0.5, 1.0), "bicubic", (224, 224))
+    assert (cfg.INPUT.RRCROP_SCALE, cfg.MODEL.BACKBONE.NAME) == ((0.5, 1.0), "ViT-B/16")
+    assert (cfg.INPUT.SIZE, cfg.INPUT.INTERPOLATION) == ((), "")  # the backbone's: 224 x 224, bicubic
+
+
+def test_no_trainers_config_says_what_its_backbone_knows():
+    for file in TRAINERS:
+        given = yaml.safe_load(file.read_text()).get("INPUT", {})
+        assert not {"SIZE", "INTERPOLATION", "PIXEL_MEAN", "PIXEL_STD"} & set(given), file
+
+
+def test_the_learners_that_see_images_have_their_authors_settings():
+    cfg = merged(CONFIGS / "trainers" / "MaPLe" / "vit_b16_c2_ep5_batch4_2ctx.yaml")
+    maple, optim = cfg.TRAINER.MAPLE, cfg.OPTIM
+    assert (optim.NAME, optim.LR, optim.MAX_EPOCH, optim.LR_SCHEDULER) == ("sgd", 0.0035, 5, "cosine")
+    assert (optim.WARMUP_EPOCH, optim.WARMUP_TYPE, optim.WARMUP_CONS_LR) == (1, "constant", 1e-5)
+    assert (cfg.DATALOADER.TRAIN_X.BATCH_SIZE, cfg.DATALOADER.TEST.BATCH_SIZE) == (4, 100)
+    assert (maple.N_CTX, maple.PROMPT_DEPTH, maple.CTX_INIT) == (2, 9, "a photo of a")
+    cfg = merged(CONFIGS / "trainers" / "CLIPLoRA" / "vit_b16.yaml")
+    lora, optim = cfg.TRAINER.CLIPLORA, cfg.OPTIM
+    assert (optim.NAME, optim.LR, optim.WEIGHT_DECAY, cfg.INPUT.RRCROP_SCALE) == ("adamw", 2e-4, 1e-2, (0.08, 1.0))
+    assert (cfg.DATALOADER.TRAIN_X.BATCH_SIZE, lora.N_ITERS, lora.PREC) == (32, 500, "amp")
+    assert (lora.R, lora.ALPHA, lora.DROPOUT_RATE, lora.ENCODER, lora.PARAMS) == (2, 1.0, 0.25, "both", "qkv")
 
 
 def test_coops_settings_come_from_dassls_defaults():

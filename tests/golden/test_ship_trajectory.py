@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
-from yacs.config import CfgNode as CN
 
-from trainers.prompting.clip import FrozenCLIP, normalise
-from trainers.prompting.prompts import ClassTokens, PromptLearner
-from trainers.ship.config import extend_cfg
-from trainers.ship.generators.vae import VAE
+from shipclip import loop, method, tuning
+from shipclip.backbones.base import Backbone, normalise
+from shipclip.generators.vae import VAE, VAEOptions
+from shipclip.learners.coop import CoOp, CoOpOptions
+from shipclip.optim import OptimOptions
+from shipclip.settings import Settings
+from shipclip.synthesis import ShipOptions
+from shipclip.task import Item, LabelSpace, Task
+from shipclip.texts import Texts
 
-from .formula import fill, wave
+from .formula import fill, read, wave
 
-GOLDEN = json.loads((Path(__file__).parent / "ship_trajectory.json").read_text())
-NAMES = [*GOLDEN["classes"]["base"], *GOLDEN["classes"]["new"]]
+GOLDEN = read("ship_trajectory")
+BASE, NEW = GOLDEN["classes"]["base"], GOLDEN["classes"]["new"]
+NAMES = [*BASE, *NEW]
 LABELS = torch.tensor([0, 1, 2, 3, 4, 0, 2, 4])
 
 
@@ -26,10 +30,8 @@ def close(value: float | Tensor, wanted: float | list[float]) -> None:
     torch.testing.assert_close(torch.as_tensor(value), torch.tensor(wanted), rtol=1e-4, atol=1e-5)
 
 
-def golden_vae(clip: FrozenCLIP) -> VAE:
-    cfg = CN({"TRAINER": CN()})
-    extend_cfg(cfg)
-    vae = VAE(clip, NAMES, cfg.TRAINER.SHIP.GENERATOR, seed=0)
+def golden_vae(clip: Backbone) -> VAE:
+    vae = VAE(clip, NAMES, VAEOptions(), seed=0)
     vae.prompt.ctx.data = wave((4, 512), 700, 0.02)
     fill(vae.encoder, 0.02, 100)
     fill(vae.generator, 0.02, 200)
@@ -42,7 +44,7 @@ def features() -> Tensor:
 
 
 @pytest.fixture(scope="module")
-def trained(golden_clip: FrozenCLIP, features: Tensor) -> VAE:
+def trained(golden_clip: Backbone, features: Tensor) -> VAE:
     """The generator after stage 1, each step held against the figures on the way."""
     vae = golden_vae(golden_clip)
     optimizer = vae.optimizer()
@@ -59,7 +61,7 @@ def trained(golden_clip: FrozenCLIP, features: Tensor) -> VAE:
     return vae
 
 
-def test_the_formula_gives_the_reference_weights(golden_clip: FrozenCLIP):
+def test_the_formula_gives_the_reference_weights(golden_clip: Backbone):
     vae = golden_vae(golden_clip)
     sums = {
         "clip": golden_clip.model,
@@ -82,23 +84,66 @@ def test_stage_1_leaves_the_reference_weights(trained: VAE):
             assert getattr(trained, part).get_parameter(name).abs().sum().item() == pytest.approx(total, rel=1e-4)
 
 
-def test_stage_2_follows_the_reference(golden_clip: FrozenCLIP, features: Tensor, trained: VAE):
-    learner = PromptLearner(golden_clip, 4, "a photo of a")
-    classes = ClassTokens.of(golden_clip, NAMES, 4)
-    optimizer = torch.optim.SGD(learner.parameters(), lr=2e-3)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 6)
-    new = torch.tensor([5, 6, 7, 8, 5, 6, 7, 8])
-    for t, wanted in enumerate(GOLDEN["stage2"]["steps"]):
-        with torch.no_grad():
-            synthetic = trained.decode(wave((8, 512), 2000 + t, 1.0), new)
-        close(schedule.get_last_lr()[0], wanted["lr"])
+def stage_2(clip: Backbone, trained: VAE) -> method.Method:
+    """SHIP in the reference's settings, its generator's latents those of the formula, step by step."""
+    optim = OptimOptions(
+        name="sgd", lr=2e-3, momentum=0, weight_decay=0, lr_scheduler="cosine", max_epoch=len(GOLDEN["stage2"]["steps"])
+    )
+    settings = Settings(
+        method="SHIP",
+        learner=CoOp,
+        options=CoOpOptions(n_ctx=4, ctx_init="a photo of a"),
+        precision="fp32",
+        optim=optim,
+        batch_size=len(LABELS),
+        ship=ShipOptions(),
+        generator=trained.options,
+    )
+    task = Task("Own", LabelSpace(tuple(BASE), len(BASE), further=tuple(NEW)), [Item("", y) for y in LABELS.tolist()])
+    learner = CoOp(clip, NAMES, settings.options, 0, Texts())
+    return method.Method(settings, task, clip, None, learner, 0, trained)  # type: ignore[arg-type]
+
+
+def test_stage_2_follows_the_reference(
+    golden_clip: Backbone, features: Tensor, trained: VAE, monkeypatch: pytest.MonkeyPatch
+):
+    """SHIP's own loss, optimiser and schedule; only the order of images and the random draws are the formula's."""
+    new, steps = torch.tensor([5, 6, 7, 8, 5, 6, 7, 8]), iter(enumerate(GOLDEN["stage2"]["steps"]))
+    ship = stage_2(golden_clip, trained)
+    stage = method.tuning_stage(ship)
+    stage.batches = lambda epoch, rng: [(features, LABELS)]
+    wanted: dict[str, Any] = {}
+
+    def drawn(low: int, high: int, size: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        assert (low, high, size) == (5, 9, (8,))  # uniform over the new classes
+        return new
+
+    def latents(count: int, rng: torch.Generator) -> Tensor:
+        t, figures = next(steps)
+        wanted.update(figures)
+        return wave((count, 512), 2000 + t, 1.0)
+
+    def sample(labels: Tensor, rng: torch.Generator) -> Tensor:
+        synthetic = VAE.sample(trained, labels, rng)
         close(synthetic[0, :8], wanted["synthetic_first8"])
-        class_features = normalise(golden_clip.text(learner(classes))[0])
-        logits = 100 * torch.cat([features, synthetic]) @ class_features.T
-        loss = torch.nn.functional.cross_entropy(logits, torch.cat([LABELS, new]))
+        return synthetic
+
+    def objective(logits: Tensor, labels: Tensor, *args: Any) -> dict[str, Tensor]:
+        close(stage.lr, wanted["lr"])
         close(logits[0].detach(), wanted["logits_row0"])
-        assert loss.item() == pytest.approx(wanted["loss"], rel=1e-4)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
+        assert labels.tolist() == [*LABELS.tolist(), *new.tolist()]
+        found = production(logits, labels, *args)
+        assert found["loss"].item() == pytest.approx(wanted["loss"], rel=1e-4)
+        return found
+
+    production = tuning.objective
+    monkeypatch.setattr(torch, "randint", drawn)
+    monkeypatch.setattr(trained, "latents", latents)
+    monkeypatch.setattr(trained, "sample", sample)
+    monkeypatch.setattr(tuning, "objective", objective)
+    loop.run(stage, 0, 0, lambda epoch: None)
+    assert next(steps, None) is None  # all six
+    ctx, after = ship.learner.ctx.detach(), GOLDEN["stage2"]["ctx_after"]
+    close(ctx.sum(), after["sum"])
+    close(ctx.abs().sum(), after["abs_sum"])
+    close(ctx[0, :8], after["first8"])

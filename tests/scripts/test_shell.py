@@ -48,7 +48,7 @@ figures |= {f"{half}_mean_class_accuracy": 40.0 for half in ("base", "new")} | {
 def checkout(tmp_path: Path) -> Path:
     """A copy of the repository's scripts, with a train.py that only notes its calls."""
     folder = tmp_path / "a folder with spaces"
-    for name in ("scripts", "configs", "trainers", "embedded"):
+    for name in ("scripts", "configs", "shipclip", "datasets"):
         ignore = shutil.ignore_patterns("__pycache__", "*.pt")
         shutil.copytree(REPOSITORY / name, folder / name, ignore=ignore)
     (folder / "train.py").write_text(STUB)
@@ -56,7 +56,7 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def bash(checkout: Path, script: str, *args: str, **environment: str) -> subprocess.CompletedProcess:
-    env = {**os.environ, "PYTHON": sys.executable, "PYTHONPATH": str(REPOSITORY), "JOBS": "1", **environment}
+    env = {**os.environ, "PYTHON": sys.executable, "JOBS": "1", **environment}
     env.pop("DATA", None) if "DATA" not in environment else None
     return subprocess.run(["bash", checkout / script, *args], env=env, capture_output=True, text=True)
 
@@ -225,87 +225,3 @@ def test_few_shot_runs_every_number_of_shots(checkout: Path):
     done = bash(checkout, "scripts/ship/few_shot.sh", "miniworld", "1", METHODS="SHIP", ALL_SHOTS="1 4")
     assert done.returncode == 0, done.stderr
     assert all((checkout / f"output/few_shot/miniworld/shots_{k}/SHIP").is_dir() for k in (1, 4))
-
-
-# -- the installer --------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def coop(tmp_path: Path) -> Path:
-    """What the installer takes for a CoOp checkout."""
-    folder = tmp_path / "their CoOp"
-    (folder / "configs" / "trainers" / "CoOp").mkdir(parents=True)
-    (folder / "trainers").mkdir()
-    (folder / "trainers" / "coop.py").touch()
-    (folder / "train.py").write_text("import trainers.coop\nimport trainers.cocoop\n\nprint('main')\n")
-    return folder
-
-
-def install(coop: Path, *flags: str) -> subprocess.CompletedProcess:
-    command = ["bash", REPOSITORY / "scripts/ship/install_into.sh", *flags, coop]
-    return subprocess.run(command, capture_output=True, text=True)
-
-
-def tree(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
-
-
-def test_installing_adds_files_and_one_line_and_undo_takes_them_out(coop: Path):
-    before = tree(coop)
-    assert install(coop).returncode == 0
-    assert (coop / "train.py").read_text().splitlines()[:3] == [
-        *("import trainers.coop", "import trainers.cocoop", "import trainers.ship")
-    ]
-    added = set(tree(coop)) - set(before)
-    assert {
-        "trainers/ship/generators/vae.py",
-        "trainers/learners/coop.py",
-        "trainers/prompting/text_tower.py",
-        "scripts/ship/base2new.sh",
-    } <= added
-    assert not any("__pycache__" in name for name in added)
-    assert install(coop, "--undo").returncode == 0
-    assert tree(coop) == before
-    assert not (coop / "trainers" / "ship").exists()
-
-
-def test_nothing_is_written_over(coop: Path):
-    (coop / "trainers" / "prompting").mkdir()
-    before = tree(coop)
-    done = install(coop)
-    assert done.returncode == 2 and "trainers/prompting exists already" in done.stderr
-    assert tree(coop) == before
-
-
-def test_installing_twice_is_refused(coop: Path):
-    install(coop)
-    done = install(coop)
-    assert done.returncode == 2 and "installed in" in done.stderr and "--undo" in done.stderr
-
-
-def test_a_changed_file_is_kept_unless_forced(coop: Path):
-    before = tree(coop)
-    install(coop)
-    (coop / "trainers" / "ship" / "trainer.py").write_text("mine")
-    done = install(coop, "--undo")
-    assert done.returncode == 2 and "changed since SHIP was installed: trainers/ship/trainer.py" in done.stderr
-    assert (coop / "trainers" / "ship" / "trainer.py").read_text() == "mine"
-    assert install(coop, "--undo", "--force").returncode == 0
-    assert tree(coop) == before
-
-
-def test_a_failure_midway_leaves_nothing(coop: Path, tmp_path: Path):
-    before = tree(coop)
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "sha256sum").write_text("#!/bin/sh\nexit 1\n")
-    (tmp_path / "bin" / "sha256sum").chmod(0o755)
-    env = {**os.environ, "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
-    command = ["bash", REPOSITORY / "scripts/ship/install_into.sh", coop]
-    done = subprocess.run(command, capture_output=True, text=True, env=env)
-    assert done.returncode != 0 and "nothing was installed" in done.stderr
-    assert tree(coop) == before
-
-
-def test_another_folder_is_refused(tmp_path: Path):
-    done = install(tmp_path)
-    assert done.returncode == 2 and "is no CoOp checkout" in done.stderr

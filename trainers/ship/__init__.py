@@ -1,20 +1,15 @@
-"""SHIP as a plug-in for Dassl: `import trainers.ship` registers the trainer and makes its config keys known.
+"""SHIP as a plug-in for Dassl: `import trainers.ship` registers its trainers and makes their config keys known.
 
-The keys go into Dassl's live default tree, so that a train.py which has never heard of SHIP (CoOp's, say) can
-merge SHIP's YAML files after this one import.
+The keys go into Dassl's live default tree, so that a train.py which has never heard of SHIP (CoOp's, say) can merge
+SHIP's YAML files after this one import.
 """
 
 from dassl.config import cfg_default
 
-from trainers.learners import LEARNERS
-from trainers.prompting.config import extend_cfg as _extend_shared
-
+from . import learners  # noqa: F401  registers them
 from .config import extend_cfg
-from .trainer import SHIP
+from .trainer import SHIP, SHIPGenerator
 
-_extend_shared(cfg_default)
-for _name in LEARNERS.registered_names():
-    LEARNERS.get(_name).extend_cfg(cfg_default)
 extend_cfg(cfg_default)
 
-__all__ = ["SHIP", "extend_cfg"]
+__all__ = ["SHIP", "SHIPGenerator", "extend_cfg"]

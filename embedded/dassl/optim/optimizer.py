@@ -5,10 +5,12 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from dassl.utils import check_availability
 from torch import nn
 
-AVAI_OPTIMS = ["adam", "amsgrad", "sgd", "rmsprop", "radam", "adamw"]
+from shipclip import optim as shared
+from shipclip.options import read
+
+AVAI_OPTIMS = list(shared.OPTIMISERS)
 
 
 def build_optimizer(
@@ -25,8 +27,6 @@ def build_optimizer(
         ValueError: an unknown name.
         TypeError: STAGED_LR without a module.
     """
-    name, lr, decay = optim_cfg.NAME, optim_cfg.LR, optim_cfg.WEIGHT_DECAY
-    check_availability(name, AVAI_OPTIMS, "OPTIM.NAME")
     if param_groups is not None:
         if optim_cfg.STAGED_LR:
             warnings.warn("OPTIM.STAGED_LR is ignored: parameter groups are given", stacklevel=2)
@@ -35,30 +35,8 @@ def build_optimizer(
     else:
         param_groups = model.parameters() if isinstance(model, nn.Module) else model
 
-    betas = (optim_cfg.ADAM_BETA1, optim_cfg.ADAM_BETA2)
-    adam = {"lr": lr, "weight_decay": decay, "betas": betas, "eps": optim_cfg.get("ADAM_EPS", 1e-8)}
-    if name == "sgd":
-        return torch.optim.SGD(
-            param_groups,
-            lr=lr,
-            weight_decay=decay,
-            momentum=optim_cfg.MOMENTUM,
-            dampening=optim_cfg.SGD_DAMPNING,
-            nesterov=optim_cfg.SGD_NESTEROV,
-        )
-    if name == "rmsprop":
-        return torch.optim.RMSprop(
-            param_groups,
-            lr=lr,
-            weight_decay=decay,
-            momentum=optim_cfg.MOMENTUM,
-            alpha=optim_cfg.RMSPROP_ALPHA,
-        )
-    if name == "radam":
-        return torch.optim.RAdam(param_groups, **adam)
-    if name == "adamw":
-        return torch.optim.AdamW(param_groups, **adam)
-    return torch.optim.Adam(param_groups, amsgrad=name == "amsgrad", **adam)
+    own = {key: value for key, value in optim_cfg.items() if key != "STEPSIZE"}  # the schedule's, which may be a number
+    return shared.build_optimizer(param_groups, read(shared.OptimOptions, own, "OPTIM."))
 
 
 def _staged(model: nn.Module, optim_cfg: Any) -> list[dict[str, Any]]:

@@ -2,15 +2,15 @@ from __future__ import annotations
 
 import os
 import os.path as osp
-import pickle
 import re
 import warnings
-from collections import Counter, OrderedDict
-from types import SimpleNamespace
+from collections import OrderedDict
 from typing import Any
 
 import torch
 from torch import nn
+
+from shipclip import checkpoints
 
 from .tools import replacing
 
@@ -52,7 +52,7 @@ def load_checkpoint(fpath: str) -> dict[str, Any]:
     """A checkpoint as saved, on the CPU where no GPU is present.
 
     Only tensors and plain containers are admitted. Files of upstream's Dassl also hold scheduler and optimiser
-    objects; those are read by name as inert data, and nothing else is (see `_OldCheckpoint`).
+    objects; those are read by name as inert data, and nothing else is.
 
     Raises:
         ValueError: no path, or a damaged or foreign file.
@@ -60,63 +60,7 @@ def load_checkpoint(fpath: str) -> dict[str, Any]:
     """
     if fpath is None:
         raise ValueError("no checkpoint file is given")
-    if not osp.exists(fpath):
-        raise FileNotFoundError(f"there is no checkpoint at {fpath}")
-    place = None if torch.cuda.is_available() else "cpu"
-    try:
-        return torch.load(fpath, map_location=place, weights_only=True)
-    except pickle.UnpicklingError:
-        pass  # an object in it: perhaps an old checkpoint
-    except Exception as error:
-        raise ValueError(f"the checkpoint {fpath} cannot be read ({_first_line(error)}): it is damaged") from error
-    try:
-        checkpoint = torch.load(fpath, map_location=place, weights_only=False, pickle_module=_OldCheckpoint)
-    except Exception as error:
-        raise ValueError(f"the checkpoint {fpath} cannot be read safely ({_first_line(error)})") from error
-    if isinstance(checkpoint, dict) and isinstance(checkpoint.get("scheduler"), dict):
-        checkpoint["scheduler"] = _plain(checkpoint["scheduler"])
-    return checkpoint
-
-
-class _Inert:
-    """Stands for an object of an old checkpoint: takes its state and does nothing."""
-
-    def __init__(self, *args: Any, **kwargs: Any):
-        pass
-
-    def __setstate__(self, state: Any) -> None:
-        self.state = state
-
-
-class _OldCheckpoint(SimpleNamespace):
-    """A stand-in for the module `pickle` that admits tensors, containers and inert schedulers and optimisers."""
-
-    class Unpickler(pickle.Unpickler):
-        ADMITTED = {
-            ("collections", "OrderedDict"): OrderedDict,
-            ("collections", "Counter"): Counter,
-            ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
-            ("torch._utils", "_rebuild_parameter"): torch._utils._rebuild_parameter,
-            ("builtins", "set"): set,
-            ("__builtin__", "set"): set,
-        }
-
-        def find_class(self, module: str, name: str) -> Any:
-            if (module, name) in self.ADMITTED:
-                return self.ADMITTED[module, name]
-            if module == "torch" and re.fullmatch(r"\w+Storage", name):
-                return getattr(torch, name)
-            if (module, name) == ("collections", "defaultdict"):
-                return lambda *args: {}  # its factory would be code
-            if module.startswith(("torch.optim.", "dassl.optim.")):
-                return _Inert
-            if (module, name) in (("builtins", "dict"), ("__builtin__", "dict")):
-                return dict
-            raise pickle.UnpicklingError(f"it holds {module}.{name}, which is not admitted")
-
-    @staticmethod
-    def load(file: Any, **kwargs: Any) -> Any:
-        return _OldCheckpoint.Unpickler(file, **kwargs).load()
+    return checkpoints.read(fpath, None if torch.cuda.is_available() else "cpu")
 
 
 def resume_from_checkpoint(fdir: str, model: nn.Module, optimizer: Any = None, scheduler: Any = None) -> int:
@@ -229,15 +173,6 @@ def init_network_weights(model: nn.Module, init_type: str = "normal", gain: floa
             nn.init.constant_(module.bias.data, 0.0)
 
 
-def _plain(scheduler: dict[str, Any]) -> dict[str, Any]:
-    """A scheduler's state; an old checkpoint's wrapped scheduler object becomes its plain numbers."""
-    successor = scheduler.get("successor")
-    if isinstance(successor, _Inert):
-        state = {k: v for k, v in successor.state.items() if k != "optimizer" and not callable(v)}
-        scheduler = {**scheduler, "successor": state}
-    return {k: v for k, v in scheduler.items() if not isinstance(v, _Inert)}
-
-
 def _without_module(state_dict: dict[str, Any]) -> dict[str, Any]:
     return OrderedDict((name.removeprefix("module."), value) for name, value in state_dict.items())
 
@@ -245,7 +180,3 @@ def _without_module(state_dict: dict[str, Any]) -> dict[str, Any]:
 def _save(state: dict, path: str) -> None:
     with replacing(path) as temporary:
         torch.save(state, temporary)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

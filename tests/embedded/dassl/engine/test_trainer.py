@@ -171,6 +171,12 @@ def test_the_split_is_chosen_by_config(toy, capsys, split, evaluated):
     assert f"Evaluate on the *{evaluated}* set" in capsys.readouterr().out
 
 
+def test_a_test_takes_the_keywords_of_dassls_forks(toy, capsys):
+    trainer = toy()
+    assert trainer.test(is_final=True) == trainer.test()  # ATPrompt's --eval-only
+    assert "Evaluate on the *test* set" in capsys.readouterr().out
+
+
 def test_without_validation_images_the_test_set_is_taken(toy, capsys):
     trainer = toy()
     trainer.val_loader = None

@@ -1,0 +1,144 @@
+"""CLIP's frozen text tower, exact, without the positions that cannot matter.
+
+OpenAI's pass runs 77 positions for every prompt and keeps one row, the end-of-text token's (EOT). The
+transformer is causal, so three things may be left out without changing that row:
+
+* positions after EOT: prompts are cut there, and ragged ones are packed without padding;
+* repetitions of what prompts have in common: a shared prefix (start token and context vectors) is computed
+  once per group, and the prompts of the group only attend to its keys and values;
+* everything but the EOT row after the last layer's keys and values.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .hooks import NONE, Hooks
+from .prompts import Prompts
+
+
+class TextTower:
+    """A causal text transformer with OpenAI's modules: prompt embeddings in, text features out.
+
+    It borrows the model's own (frozen) modules, so it computes in whatever precision they have.
+
+    Args:
+        model: has transformer.resblocks, positional_embedding (positions, w), ln_final and text_projection (w, d).
+
+    Attributes:
+        layers: how many.
+    """
+
+    def __init__(self, model: nn.Module):
+        self.blocks = list(model.transformer.resblocks)
+        self.layers = len(self.blocks)
+        self.positional_embedding = model.positional_embedding
+        self.ln_final = model.ln_final
+        self.text_projection = model.text_projection
+        self.heads = self.blocks[0].attn.num_heads
+
+    def __call__(self, prompts: Prompts, hooks: Hooks = NONE) -> Tensor:
+        """Text features of all prompts, not normalised: (G, S, d)."""
+        layout = _Layout.of(prompts)
+        positions = self.positional_embedding.to(prompts.prefix.dtype)
+        split = prompts.prefix.shape[1]
+        prefix = prompts.prefix + positions[:split]  # (G, P, w)
+        suffix = prompts.suffix + positions[split : split + layout.M]  # (G, S, M, w)
+        x = torch.cat([prefix.flatten(0, 1), layout.pack(suffix.flatten(0, 2))])  # (N, w), N = GP + tokens
+
+        for i, block in enumerate(self.blocks[:-1]):
+            x = _replace(x, hooks.deep.get(i), layout)
+            x = x + self._attention(block.attn, block.ln_1(x), layout, i, hooks)
+            x = x + block.mlp(block.ln_2(x))
+
+        i, block = self.layers - 1, self.blocks[-1]  # only the EOT rows go through it, attending to all the others
+        x = _replace(x, hooks.deep.get(i), layout)
+        y = self._attention(block.attn, block.ln_1(x), layout, i, hooks, eot_only=True)  # (GS, w)
+        x = x.index_select(0, layout.eot) + y
+        x = x + block.mlp(block.ln_2(x))
+        return (self.ln_final(x) @ self.text_projection).unflatten(0, (layout.G, layout.S))  # (G, S, d)
+
+    def _attention(
+        self, attn: nn.Module, x: Tensor, layout: _Layout, layer: int, hooks: Hooks, eot_only: bool = False
+    ) -> Tensor:
+        """Causal self-attention, (N, w) -> (N, w); with `eot_only` the queries are the EOT rows, -> (GS, w)."""
+        qkv = hooks.add_projection(layer, x, F.linear(x, attn.in_proj_weight, attn.in_proj_bias))  # (N, 3w)
+        GP = layout.G * layout.P
+        q0, k0, v0 = self._heads(qkv[:GP], layout.G, layout.P)  # (G, H, P, dh)
+        q1, k1, v1 = self._heads(layout.pad(qkv[GP:]), layout.G * layout.S, layout.M)  # (GS, H, M, dh)
+        k1 = torch.cat([layout.per_prompt(k0), k1], dim=2)  # (GS, H, P + M, dh)
+        v1 = torch.cat([layout.per_prompt(v0), v1], dim=2)
+        if eot_only:
+            q1 = q1.gather(2, layout.eot_query(q1))  # (GS, H, 1, dh)
+            y1 = F.scaled_dot_product_attention(q1, k1, v1, attn_mask=layout.eot_mask)
+            return attn.out_proj(y1.flatten(1))
+        # A prefix of one token, the start token, can attend to nothing but itself.
+        y0 = v0 if layout.P == 1 else F.scaled_dot_product_attention(q0, k0, v0, is_causal=True)
+        y1 = F.scaled_dot_product_attention(q1, k1, v1, attn_mask=layout.causal_mask)
+        y = torch.cat([_merge_heads(y0), layout.pack(_merge_heads(y1))])  # (N, w)
+        return attn.out_proj(y)
+
+    def _heads(self, qkv: Tensor, batch: int, length: int) -> tuple[Tensor, Tensor, Tensor]:
+        qkv = qkv.view(batch, length, 3, self.heads, -1)
+        return qkv.permute(2, 0, 3, 1, 4).unbind(0)  # three times (batch, H, length, dh)
+
+
+def _replace(x: Tensor, vectors: Tensor | None, layout: _Layout) -> Tensor:
+    """The context vectors (n, w) of a single group, which stand behind its start token, replaced by others."""
+    if vectors is None:
+        return x
+    if layout.G != 1 or 1 + len(vectors) != layout.P:
+        raise ValueError("deep context vectors take the place of shared ones, in a single group of prompts")
+    return torch.cat([x[:1], vectors.to(x.dtype), x[layout.P :]])
+
+
+def _merge_heads(y: Tensor) -> Tensor:
+    return y.transpose(1, 2).flatten(2).flatten(0, 1)  # (B, H, L, dh) -> (B * L, w)
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where each token of a ragged batch of prompts lies, packed and padded."""
+
+    G: int
+    S: int
+    P: int
+    M: int
+    rows: Tensor | None  # the padded rows that hold a token, (tokens,); None where every row does
+    eot: Tensor  # the EOT's rows among all packed rows, prefixes first, (GS,)
+    last: Tensor  # the EOT's place in its padded suffix, (GS,)
+    causal_mask: Tensor  # suffix position x (prefix + suffix position), (M, P + M)
+    eot_mask: Tensor  # what each EOT may attend to, (GS, 1, 1, P + M)
+
+    @staticmethod
+    def of(prompts: Prompts) -> _Layout:
+        (G, S, M, _), P, device = prompts.suffix.shape, prompts.prefix.shape[1], prompts.suffix.device
+        lengths = prompts.lengths.repeat(G)  # (GS,)
+        filled = torch.arange(M) < lengths[:, None]  # (GS, M)
+        rows = None if bool(filled.all()) else filled.flatten().nonzero().squeeze(1).to(device)
+        causal = torch.ones(M, P + M, dtype=torch.bool, device=device).tril(diagonal=P)
+        before_eot = F.pad(filled, (P, 0), value=True)[:, None, None]
+        eot = G * P + lengths.cumsum(0) - 1
+        return _Layout(G, S, P, M, rows, eot.to(device), (lengths - 1).to(device), causal, before_eot.to(device))
+
+    def pack(self, padded: Tensor) -> Tensor:
+        """(GSM, *) -> (tokens, *)"""
+        return padded if self.rows is None else padded.index_select(0, self.rows)
+
+    def pad(self, packed: Tensor) -> Tensor:
+        """(tokens, *) -> (GSM, *)"""
+        if self.rows is None:
+            return packed
+        empty = packed.new_zeros(self.G * self.S * self.M, packed.shape[1])
+        return empty.index_copy(0, self.rows, packed)
+
+    def per_prompt(self, x: Tensor) -> Tensor:
+        """A group's keys or values for each of its prompts, (G, H, P, dh) -> (GS, H, P, dh)"""
+        return x[:, None].expand(-1, self.S, -1, -1, -1).flatten(0, 1)
+
+    def eot_query(self, q: Tensor) -> Tensor:
+        return self.last[:, None, None, None].expand(-1, q.shape[1], 1, q.shape[3])

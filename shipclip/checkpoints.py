@@ -1,0 +1,181 @@
+"""Checkpoints: one format for both stages, in Dassl's layout, `<folder>/model.pth.tar-<epoch>`.
+
+A file holds state_dict, epoch, optimizer, scheduler, scaler and val_result; the text file `checkpoint` beside it names
+the newest. CoOp's own files, upstream Dassl's among them, are read as well; nothing in a file is ever executed.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+from collections import Counter, OrderedDict
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import nn
+
+from .errors import MissingFile, UserError, first_line
+from .files import replacing, write_text
+
+TOKEN_BUFFERS = ("token_prefix", "token_suffix")  # class names in CoOp's checkpoints; never taken over
+BEST = "model-best.pth.tar"
+
+
+def save(folder: str | Path, state: dict[str, Any], epoch: int, name: str = "") -> Path:
+    """Write `model.pth.tar-<epoch>` (or `name`), whole or not at all; `checkpoint` names the newest epoch's."""
+    file = Path(folder) / (name or f"model.pth.tar-{epoch}")
+    with replacing(file) as temporary:
+        torch.save({**state, "epoch": epoch}, temporary)
+    if not name:
+        write_text(file.with_name("checkpoint"), f"{file.name}\n")
+    return file
+
+
+def last_epoch(folder: str | Path) -> int:
+    """The highest epoch saved in a folder, 0 if none."""
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    found = [re.fullmatch(r"model\.pth\.tar-(\d+)", name) for name in names]
+    return max((int(match[1]) for match in found if match), default=0)
+
+
+def find(folder: str | Path, epoch: int | None = None, best: bool = False) -> Path:
+    """The file of an epoch; without one the best (if asked for), else the last.
+
+    Raises:
+        MissingFile: naming the file or folder that was looked for.
+    """
+    name = BEST if best and not epoch else f"model.pth.tar-{epoch or last_epoch(folder)}"
+    file = Path(folder) / name
+    if not file.is_file():
+        wanted = f"no {name}" if epoch or best else "no checkpoint"
+        raise MissingFile(f"there is {wanted} in {folder}: check --model-dir and --load-epoch")
+    return file
+
+
+def best_result(folder: str | Path) -> float:
+    """The validation result of the best epoch so far; minus infinity if none was kept."""
+    file = Path(folder) / BEST
+    result = read(file).get("val_result") if file.is_file() else None
+    return float("-inf") if result is None else result
+
+
+def read(file: str | Path, place: Any = "cpu") -> dict[str, Any]:
+    """A checkpoint as saved. Only tensors and plain containers are admitted.
+
+    Files of upstream's Dassl also hold scheduler and optimiser objects; those are read by name as inert data, and
+    nothing else is (see `_OldCheckpoint`).
+
+    Raises:
+        MissingFile, UserError: no such file, or a damaged or foreign one, by name.
+    """
+    if not os.path.isfile(file):
+        raise MissingFile(f"there is no checkpoint at {file}")
+    try:
+        try:
+            checkpoint = torch.load(file, map_location=place, weights_only=True)
+        except pickle.UnpicklingError:  # an object in it: perhaps an old checkpoint
+            checkpoint = torch.load(file, map_location=place, weights_only=False, pickle_module=_OldCheckpoint)
+            if isinstance(checkpoint, dict) and isinstance(checkpoint.get("scheduler"), dict):
+                checkpoint["scheduler"] = _plain(checkpoint["scheduler"])
+    except pickle.UnpicklingError as error:
+        raise UserError(f"the checkpoint {file} cannot be read safely ({first_line(error)})") from error
+    except Exception as error:  # damaged bytes make torch raise nearly anything
+        raise UserError(f"the checkpoint {file} cannot be read ({first_line(error)}): it is damaged") from error
+    return checkpoint
+
+
+def load(file: str | Path, module: nn.Module) -> dict[str, Any]:
+    """Copy a checkpoint's weights into a module; returns the checkpoint.
+
+    A module with a `make_room` may first take the shapes that the file's tensors have.
+
+    Raises:
+        UserError: the file is no checkpoint, or its tensors are not the module's, naming the first that differs.
+    """
+    checkpoint = read(file)
+    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("state_dict"), dict):
+        raise UserError(f"{file} is no checkpoint of a run: it has no state_dict; give the folder of a trained run")
+    if not isinstance(checkpoint.get("epoch"), int):
+        raise UserError(f"{file} does not say how many epochs it was trained for: give the folder of a trained run")
+    load_state(module, checkpoint["state_dict"], file)
+    return checkpoint
+
+
+def load_state(module: nn.Module, state: dict[str, Any], file: str | Path) -> None:
+    """Copy tensors into a module, all of them or none.
+
+    Raises:
+        UserError: they are not the module's, naming the file and the first that differs or is not finite.
+    """
+    state = {k: v for k, v in state.items() if k.split(".")[-1] not in TOKEN_BUFFERS}
+    if hasattr(module, "make_room"):
+        module.make_room(state)
+    own = module.state_dict()
+    for name in [*own, *state]:
+        if name not in state:
+            raise UserError(f"{file} does not fit this model: it has no {name}; was it another method's?")
+        if name not in own:
+            raise UserError(f"{file} does not fit this model: its {name} has no place here; was it another method's?")
+        if name.endswith("_extra_state"):
+            continue
+        if state[name].shape != own[name].shape:
+            raise UserError(
+                f"{file} does not fit this model: {name} is {tuple(state[name].shape)} there and "
+                f"{tuple(own[name].shape)} here; use the backbone, classes and context length it was trained with"
+            )
+        if state[name].is_floating_point() and not torch.isfinite(state[name]).all():
+            raise UserError(f"{file} holds numbers in {name} that are not finite: train it anew, or take another epoch")
+    module.load_state_dict(state)
+
+
+class _Inert:
+    """Stands for an object of an old checkpoint: takes its state and does nothing."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+
+class _OldCheckpoint(SimpleNamespace):
+    """A stand-in for the module `pickle` that admits tensors, containers and inert schedulers and optimisers."""
+
+    class Unpickler(pickle.Unpickler):
+        ADMITTED = {
+            ("collections", "OrderedDict"): OrderedDict,
+            ("collections", "Counter"): Counter,
+            ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
+            ("torch._utils", "_rebuild_parameter"): torch._utils._rebuild_parameter,
+            ("builtins", "set"): set,
+            ("__builtin__", "set"): set,
+        }
+
+        def find_class(self, module: str, name: str) -> Any:
+            if (module, name) in self.ADMITTED:
+                return self.ADMITTED[module, name]
+            if module == "torch" and re.fullmatch(r"\w+Storage", name):
+                return getattr(torch, name)
+            if (module, name) == ("collections", "defaultdict"):
+                return lambda *args: {}  # its factory would be code
+            if module.startswith(("torch.optim.", "dassl.optim.")):
+                return _Inert
+            if (module, name) in (("builtins", "dict"), ("__builtin__", "dict")):
+                return dict
+            raise pickle.UnpicklingError(f"it holds {module}.{name}, which is not admitted")
+
+    @staticmethod
+    def load(file: Any, **kwargs: Any) -> Any:
+        return _OldCheckpoint.Unpickler(file, **kwargs).load()
+
+
+def _plain(scheduler: dict[str, Any]) -> dict[str, Any]:
+    """A scheduler's state; an old checkpoint's wrapped scheduler object becomes its plain numbers."""
+    successor = scheduler.get("successor")
+    if isinstance(successor, _Inert):
+        state = {k: v for k, v in successor.state.items() if k != "optimizer" and not callable(v)}
+        scheduler = {**scheduler, "successor": state}
+    return {k: v for k, v in scheduler.items() if not isinstance(v, _Inert)}

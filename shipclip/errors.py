@@ -1,0 +1,43 @@
+"""Mistakes of the user, each told in one sentence that names the file, key or value and the mend.
+
+Whatever else is raised is a bug of ours, or of an extension's author, and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+
+class UserError(ValueError):
+    """Something that the user can mend."""
+
+
+class MissingFile(UserError, FileNotFoundError):
+    """A file or folder that is not there."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])  # not OSError's "[Errno ...]"
+
+
+class Offline(UserError, ConnectionError):
+    """Something that is neither at hand nor to be downloaded."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class NotFinite(UserError, FloatingPointError):
+    """A loss that is no number any more."""
+
+
+# What a command line tells in one sentence; the rest is no mistake of its user's.
+TOLD = (UserError, OSError)
+
+
+def sentence(error: BaseException) -> str:
+    """An error's text on one line; file names that are no text are escaped."""
+    return " ".join(str(error).split()).encode("utf-8", "backslashreplace").decode()
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of somebody else's error, without its full stop, to be quoted in a sentence of ours."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].rstrip(".:")

@@ -1,0 +1,100 @@
+"""Images as tensors: views that are a function of (seed, view, image), read in worker processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from ..rng import seeded
+from .images import BadImage, read_image
+
+
+@dataclass(frozen=True)
+class Views:
+    """Which views of which images.
+
+    Attributes:
+        items: data with `impath` and `label`.
+        transform: image to tensor; its random choices are a function of seed, view and image.
+        recipe: what the transform does, as plain data: part of a cache's key.
+        seed: seed of the views.
+        first, count: the views' numbers are first ... first + count - 1.
+        upright: whether images are turned as their EXIF orientation says.
+    """
+
+    items: Sequence[Any]
+    transform: Callable
+    recipe: Any = None
+    seed: int = 0
+    first: int = 0
+    count: int = 1
+    upright: bool = False
+
+    @property
+    def labels(self) -> Tensor:
+        return torch.tensor([item.label for item in self.items])
+
+
+def fresh(views: Views, epoch: int) -> Views:
+    """The views that no epoch but this one sees."""
+    return replace(views, first=epoch, count=1)
+
+
+def read_views(
+    views: Views, batch_size: int, workers: int = 0, pin: bool = False, order: Sequence[int] | None = None
+) -> Iterator[Tensor]:
+    """Batches of images in order (or in the given one), all their views: (B, V, 3, R, R).
+
+    Raises:
+        BadImage: an image that cannot be read, by name.
+    """
+    loader = DataLoader(
+        _Images(views),
+        batch_size=batch_size,
+        sampler=order,
+        num_workers=min(workers, len(views.items)),
+        collate_fn=_collate,
+        pin_memory=pin,
+        generator=torch.Generator(),  # else its iterator draws from the global one
+    )
+    for images in loader:
+        if isinstance(images, _Unreadable):
+            raise BadImage(images.sentence)
+        yield images
+
+
+@dataclass(frozen=True)
+class _Unreadable:
+    """An image that failed in a worker process; raising there would bury its name in a traceback."""
+
+    sentence: str
+
+
+class _Images(Dataset):
+    def __init__(self, views: Views):
+        self.views = views
+
+    def __len__(self) -> int:
+        return len(self.views.items)
+
+    def __getitem__(self, index: int) -> Tensor | _Unreadable:
+        views, source = self.views, self.views.items[index].impath
+        try:
+            image = read_image(source, views.upright)
+        except BadImage as error:
+            return _Unreadable(str(error))
+        tensors = []
+        for view in range(views.first, views.first + views.count):
+            with seeded(views.seed, "view", view, index):
+                tensors.append(views.transform(image))
+        return torch.stack(tensors)  # (V, 3, R, R)
+
+
+def _collate(batch: list[Tensor | _Unreadable]) -> Tensor | _Unreadable:
+    bad = [item for item in batch if isinstance(item, _Unreadable)]
+    return bad[0] if bad else torch.stack(batch)

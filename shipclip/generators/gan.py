@@ -1,0 +1,94 @@
+"""The paper's ablation of the generative model: a Wasserstein GAN with gradient penalty on features.
+
+The generator is SHIP's own decoder, fed with N(0, I); the critic sees a feature next to its class's text feature.
+Gulrajani et al., "Improved Training of Wasserstein GANs", NeurIPS 2017; for features Xian et al., CVPR 2018.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..options import at_least
+from ..precision import update
+from . import prompt_decoder
+from .base import GENERATORS, FeatureGenerator, GeneratorOptions, initialise
+
+
+@dataclass(frozen=True)
+class GANOptions(prompt_decoder.PromptDecoderOptions, GeneratorOptions):
+    critic_hidden: int = 4096  # width of the critic
+    critic_steps: int = 5  # the critic's updates for each of the generator's
+    penalty: float = 10.0  # weight of the gradient penalty
+    gan_lr: float = 1e-4  # Adam's learning rate
+
+
+@GENERATORS.register
+class GAN(FeatureGenerator):
+    """CRITIC_STEPS updates of the critic, then one of the generator, on each batch."""
+
+    Options = GANOptions
+    losses = ("critic", "penalty", "generator")
+
+    def build(self, rng: torch.Generator) -> None:
+        at_least(self.options, "TRAINER.SHIP.GENERATOR.", critic_steps=1)
+        self.generator, self.prompt = prompt_decoder.build(self.backbone, self.options, rng)
+        self.critic = Critic(self.backbone.dim, self.options.critic_hidden)
+        initialise(self.critic, rng)
+
+    def decode(self, z: Tensor, labels: Tensor) -> Tensor:
+        return prompt_decoder.decode(self, z, labels)
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        """Adam with the betas of the WGAN-GP paper; a part without gradients is left as it is."""
+        return torch.optim.Adam(self.parameters(), lr=self.options.gan_lr, betas=(0.5, 0.9))
+
+    def train_batch(self, optimizer, x: Tensor, labels: Tensor, rng: torch.Generator, epoch: int) -> Tensor:
+        for _ in range(self.options.critic_steps):
+            z = self.latents(len(x), rng).to(x.device)
+            mix = torch.rand(len(x), 1, generator=rng).to(x.device)
+            with self.backbone.precision.training_step(), torch.no_grad():
+                fake = self.decode(z, labels)
+            distance, penalty = self.critic_terms(x, fake, labels, mix)
+            update(distance + self.options.penalty * penalty, optimizer, self.scaler)
+        z = self.latents(len(x), rng).to(x.device)
+        self.critic.requires_grad_(False)
+        with self.backbone.precision.training_step():
+            loss = self.generator_loss(labels, z)
+        update(loss, optimizer, self.scaler)
+        self.critic.requires_grad_(True)
+        return torch.stack([distance.detach(), penalty.detach(), loss.detach()])
+
+    def critic_terms(self, x: Tensor, fake: Tensor, labels: Tensor, mix: Tensor) -> tuple[Tensor, Tensor]:
+        """E[D(x_hat)] - E[D(x)] and the gradient penalty E[(|grad D(x_mixed)| - 1)^2].
+
+        In float32 in every precision: the penalty's own gradient would be lost in half.
+
+        Args:
+            x, fake: real and synthetic features, (B, d).
+            labels: their classes, (B,).
+            mix: share of the real feature in each mixed one, (B, 1).
+        """
+        condition = self.class_features()[labels]  # (B, d)
+        distance = self.critic(fake, condition).mean() - self.critic(x, condition).mean()
+        mixed = (mix * x + (1 - mix) * fake).requires_grad_()
+        (gradient,) = torch.autograd.grad(self.critic(mixed, condition).sum(), mixed, create_graph=True)
+        penalty = (gradient.float().norm(dim=1) - 1).square().mean()
+        return distance, penalty
+
+    def generator_loss(self, labels: Tensor, z: Tensor) -> Tensor:
+        """-E[D(x_hat)]."""
+        return -self.critic(self.decode(z, labels), self.class_features()[labels]).mean()
+
+
+class Critic(nn.Module):
+    """Feature and class condition, each (B, d), to a score, (B,)."""
+
+    def __init__(self, dim: int, hidden: int):
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(2 * dim, hidden), nn.LeakyReLU(0.2), nn.Linear(hidden, 1))
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        return self.net(torch.cat([x, condition], dim=1)).squeeze(1)

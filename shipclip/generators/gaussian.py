@@ -1,0 +1,32 @@
+"""A floor for all generators: a Gaussian around each class's text feature."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..backbones.base import normalise
+from ..features.bank import FeatureBank
+from .base import GENERATORS, FeatureGenerator
+
+
+@GENERATORS.register
+class Gaussian(FeatureGenerator):
+    """x_hat = t_c + std * z, normalised. The one thing fitted is std, (d,): the root mean square distance of base
+    images' features from their classes' text features."""
+
+    def build(self, rng: torch.Generator) -> None:
+        self.register_buffer("std", torch.ones(self.backbone.dim))  # (d,)
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD([torch.zeros(1)], lr=self.options.lr)  # there is nothing to optimise
+
+    def train_batch(self, optimizer, x: Tensor, labels: Tensor, rng: torch.Generator, epoch: int) -> Tensor:
+        return (x - self.class_features()[labels]).square().sum(dim=1).mean()[None]
+
+    def finish(self, bank: FeatureBank) -> None:
+        distance = bank.features - self.class_features()[bank.labels]  # (V, N, d)
+        self.std = distance.square().mean(dim=(0, 1)).sqrt()
+
+    def decode(self, z: Tensor, labels: Tensor) -> Tensor:
+        return normalise(self.class_features()[labels.to(z.device)] + self.std * z)

@@ -1,0 +1,11 @@
+"""Learners, a file each. Every module here is imported, so a new learner needs nothing but its file and a config."""
+
+from importlib import import_module
+from pkgutil import iter_modules
+
+from .base import LEARNERS, Learner, LearnerOptions
+
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")
+
+__all__ = ["LEARNERS", "Learner", "LearnerOptions"]

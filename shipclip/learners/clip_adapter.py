@@ -1,0 +1,48 @@
+"""CLIP-Adapter: a bottleneck on the image feature, mixed with the feature itself (Gao et al., IJCV 2024)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..backbones.base import Backbone, normalise
+from ..options import at_least
+from ..rng import seeded
+from ..texts import Texts
+from .base import LEARNERS, Classifier, Learner, LearnerOptions
+
+
+@dataclass(frozen=True)
+class CLIPAdapterOptions(LearnerOptions):
+    ratio: float = 0.2  # share of the adapted feature
+    reduction: int = 4  # the bottleneck's width is d / REDUCTION
+
+
+@LEARNERS.register
+class CLIPAdapter(Learner):
+    """x' = RATIO * ReLU(W2 ReLU(W1 x)) + (1 - RATIO) * x against the hand-written prompts' class features (eq. 4, 5).
+
+    Class features are frozen, so classes without images are classified as well.
+    """
+
+    Options = CLIPAdapterOptions
+
+    def __init__(self, backbone: Backbone, names: Sequence[str], options: CLIPAdapterOptions, seed: int, texts: Texts):
+        super().__init__(backbone, names, options, seed, texts)
+        at_least(options, "TRAINER.CLIPADAPTER.", reduction=1)
+        hidden = max(1, backbone.dim // options.reduction)
+        with seeded(seed, "adapter"):
+            down, up = nn.Linear(backbone.dim, hidden, bias=False), nn.Linear(hidden, backbone.dim, bias=False)
+        self.adapter = nn.Sequential(down, nn.ReLU(), up, nn.ReLU()).to(backbone.device)
+
+    def adapt(self, features: Tensor) -> Tensor:
+        """Adapted features of unit length, (B, d) -> (B, d)."""
+        ratio = self.options.ratio
+        return normalise(ratio * self.adapter(features) + (1 - ratio) * features)
+
+    def classifier(self, names: Sequence[str], scale: float | None = None) -> Classifier:
+        class_features, factor = self.text_features(names), self.scale(scale)
+        return lambda x: factor * self.adapt(x.to(torch.float32)) @ class_features.T  # (B, C)

@@ -1,0 +1,77 @@
+"""Tip-Adapter and Tip-Adapter-F: training features as a cache that votes (Zhang et al., ECCV 2022)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..backbones.base import Backbone, normalise
+from ..features.bank import FeatureBank
+from ..texts import Texts
+from .base import LEARNERS, Classifier, ClassLearner, LearnerOptions, TrainingFreeOptions
+
+
+@dataclass(frozen=True)
+class TipAdapterOptions(TrainingFreeOptions):
+    alpha: float = 1.0  # weight of the votes
+    beta: float = 5.5  # how fast a vote fades with distance
+
+
+@dataclass(frozen=True)
+class TipAdapterFOptions(LearnerOptions):
+    alpha: float = 1.0
+    beta: float = 5.5
+
+
+@LEARNERS.register
+class TipAdapter(ClassLearner):
+    """Logits = scale * x T^T + ALPHA * exp(-BETA (1 - x K^T)) L (eq. 6), nothing trained.
+
+    K: the training images' features, each the mean over its views; L: their labels, one-hot. A class without images
+    gets no votes.
+    """
+
+    Options = TipAdapterOptions
+
+    def __init__(self, backbone: Backbone, names: Sequence[str], options: TipAdapterOptions, seed: int, texts: Texts):
+        super().__init__(backbone, names, options, seed, texts)
+        device = backbone.device
+        self.keys = nn.Parameter(torch.zeros(0, backbone.dim, device=device), requires_grad=False)  # (N, d)
+        self.register_buffer("labels", torch.zeros(0, dtype=torch.long, device=device))  # (N,)
+
+    def prepare(self, bank: FeatureBank, validation: FeatureBank | None) -> None:
+        self.keys.data = normalise(bank.features.mean(dim=0))
+        self.labels = bank.labels
+
+    def add_classes(self, names: Sequence[str], features: Tensor) -> None:
+        new = torch.arange(len(names), device=self.labels.device) + len(self.names)
+        self.keys.data = torch.cat([self.keys.data, features.flatten(0, 1)])
+        self.labels = torch.cat([self.labels, new.repeat_interleave(features.shape[1])])
+        self.names = (*self.names, *names)
+
+    def classifier(self, names: Sequence[str], scale: float | None = None) -> Classifier:
+        class_features, factor = self.text_features(names), self.scale(scale)
+        place = self.places(names)  # (C,)
+        votes_for = (self.labels[:, None] == place).to(self.keys.dtype)  # (N, C)
+
+        def logits(x: Tensor) -> Tensor:
+            x = x.to(self.keys.dtype)
+            affinity = x @ self.keys.T  # (B, N)
+            votes = torch.exp(-self.options.beta * (1 - affinity)) @ votes_for
+            return factor * x @ class_features.T + self.options.alpha * votes  # (B, C)
+
+        return logits
+
+
+@LEARNERS.register
+class TipAdapterF(TipAdapter):
+    """The same with trained keys."""
+
+    Options = TipAdapterFOptions
+
+    def __init__(self, backbone: Backbone, names: Sequence[str], options: TipAdapterFOptions, seed: int, texts: Texts):
+        super().__init__(backbone, names, options, seed, texts)
+        self.keys.requires_grad_(True)

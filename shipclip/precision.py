@@ -1,0 +1,71 @@
+"""Numerical precision, as CoOp's PREC key means it."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from .errors import UserError
+
+NAMES = ("fp32", "fp16", "amp", "bf16")
+
+
+@dataclass(frozen=True)
+class Precision:
+    """How a run computes.
+
+    * fp32: everything in float32.
+    * fp16: CLIP as OpenAI's builder leaves it (half, layer norms in float32); learned vectors are half and
+      there is no loss scaling, as in CoOp.
+    * amp: weights in float32, training steps under float16 autocast with a gradient scaler; evaluation and
+      the image tower in plain float32.
+    * bf16: the same with bfloat16, which needs no scaler.
+
+    Attributes:
+        name: one of the above.
+        weights: type of CLIP's weights.
+        autocast: type that training steps are cast to, or None.
+        device_type: "cpu" or "cuda".
+    """
+
+    name: str
+    weights: torch.dtype = torch.float32
+    autocast: torch.dtype | None = None
+    device_type: str = "cpu"
+
+    @staticmethod
+    def choose(name: str, device: str | torch.device = "cpu") -> Precision:
+        """The precision called `name`; half precision on the CPU becomes fp32, with a notice."""
+        if name not in NAMES:
+            raise UserError(f"PREC is {name!r}: choose one of {', '.join(NAMES)}")
+        kind = torch.device(device).type
+        if kind == "cpu" and name in ("fp16", "amp"):
+            print(f"Note: {name} needs a GPU; on the CPU this run computes in fp32")
+            name = "fp32"
+        weights = torch.float16 if name == "fp16" else torch.float32
+        autocast = {"amp": torch.float16, "bf16": torch.bfloat16}.get(name)
+        return Precision(name, weights, autocast, kind)
+
+    def training_step(self) -> AbstractContextManager:
+        """The context in which a training step computes its loss."""
+        return torch.autocast(self.device_type, self.autocast) if self.autocast else nullcontext()
+
+    def scaler(self) -> torch.amp.GradScaler | None:
+        """A gradient scaler, for amp alone."""
+        return torch.amp.GradScaler(self.device_type) if self.name == "amp" else None
+
+
+def update(loss: Tensor, optimizer: Optimizer, scaler: torch.amp.GradScaler | None = None) -> None:
+    """One optimiser step on a loss, through the gradient scaler where there is one."""
+    optimizer.zero_grad(set_to_none=True)
+    if scaler is None:
+        loss.backward()
+        optimizer.step()
+    else:
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()

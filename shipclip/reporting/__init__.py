@@ -1,0 +1,1 @@
+"""Tables, pictures, a page, and what prompts say."""

@@ -1,0 +1,145 @@
+"""SHIP's second stage: real base features and synthetic ones of the new classes, and the loss on both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .errors import UserError
+from .features.bank import FeatureBank
+from .options import at_least, one_of
+
+
+@dataclass(frozen=True)
+class GeneratorChoice:
+    """Which generator, and how it comes about; its own options stand beside these keys."""
+
+    name: str = "VAE"  # VAE, GAN, MLP (a decoder learned from scratch) or Gaussian
+    from_: str = ""  # folder of a finished SHIP run whose generator is taken as it is: no stage 1
+    only: bool = False  # stop after stage 1
+    checkpoint_freq: int = 10  # epochs between checkpoints; the last is always kept
+
+
+@dataclass(frozen=True)
+class ShipOptions:
+    """SHIP's options. The defaults are the reference code's settings."""
+
+    prec: str = "fp32"  # fp32, fp16, amp, bf16
+    new_classnames: str = ""  # file with a new class's name a line; empty: the data set's new half
+    measure: bool = True  # at the test, compare synthetic features with the test images' (Frechet distance and so on)
+    generator: GeneratorChoice = field(default_factory=GeneratorChoice)
+
+    # Stage 2: a fresh learner on real and synthetic features (OPTIM holds its optimiser). Learners other than CoOp
+    # and CoCoOp take their options from their own node, TRAINER.<LEARNER>.
+    learner: str = "CoOp"  # a name in shipclip/learners
+    n_ctx: int = 4
+    ctx_init: str = "a photo of a"  # sets the number of vectors
+    logit_scale: float = 100.0  # the reference code's constant in training
+    step_schedule: bool = True  # the learning rate steps with each batch, not with each epoch
+    drop_last: bool = False  # leave out the last, smaller batch of an epoch
+    real: bool = True  # False: synthetic features alone, of all classes of the data set (cross-data-set transfer)
+    synthetic_share: float = 1.0  # synthetic features for each real one
+    synthetic_classes: str = "new"  # of new classes alone, or of "all"
+    synthetic_weight: float = 1.0  # of a synthetic feature in the loss; a real one has 1
+    synthetic_shots: int = 0  # features of each new class that a learner is prepared with; 0: as a base class has
+    filter: bool = False  # leave out synthetic features that zero-shot CLIP takes for another class
+    joint_weight: float = 1.0  # cross entropy among all classes
+    own_weight: float = 0.0  # cross entropy of base features among base classes, of new among new ones
+    anchor_weight: float = 0.0  # pull class features to the hand-written prompts' (KgCoOp, Yao et al., CVPR 2023)
+
+    def check(self) -> None:
+        """Refuse values that no run can work with."""
+        one_of(self.synthetic_classes, "TRAINER.SHIP.SYNTHETIC_CLASSES", ("new", "all"))
+        at_least(self, "TRAINER.SHIP.", synthetic_share=0, synthetic_shots=0)
+        if self.new_classnames and not self.real:
+            raise UserError(
+                "TRAINER.SHIP.NEW_CLASSNAMES adds classes to real ones, and with TRAINER.SHIP.REAL False there are "
+                "none: leave one of the two out"
+            )
+        if self.joint_weight <= 0 and self.own_weight <= 0:
+            raise UserError("TRAINER.SHIP.JOINT_WEIGHT and OWN_WEIGHT are both 0, so there is no loss: raise one")
+
+
+class Sampler(Protocol):
+    """What stage 2 asks of a trained generator."""
+
+    def sample(self, labels: Tensor, rng: torch.Generator) -> Tensor:
+        """A unit-length synthetic feature for each label, (B,) -> (B, d)."""
+
+
+def add_synthetic(
+    generator: Sampler,
+    features: Tensor,
+    labels: Tensor,
+    n_base: int,
+    n_new: int,
+    rng: torch.Generator,
+    share: float = 1.0,
+    classes: str = "new",
+) -> tuple[Tensor, Tensor]:
+    """A batch of B real features, followed by synthetic ones with labels uniform over the new classes.
+
+    Args:
+        generator: the trained first stage.
+        features: real, (B, d).
+        labels: their classes, all below n_base, (B,).
+        n_base: number of base classes; they come first.
+        n_new: number of new classes, labels n_base ... n_base + n_new - 1.
+        rng: source of labels and latents.
+        share: synthetic features for each real one; S = round(share * B).
+        classes: "new", or "all" to synthesize base classes as well.
+
+    Returns:
+        Features (B + S, d) and labels (B + S,).
+    """
+    count = round(share * len(labels))
+    if not count:
+        return features, labels
+    first = 0 if classes == "all" else n_base
+    made = torch.randint(first, n_base + n_new, (count,), generator=rng)
+    synthetic = generator.sample(made, rng)
+    return torch.cat([features, synthetic]), torch.cat([labels, made.to(labels.device)])
+
+
+def synthetic_bank(generator: Sampler, labels: Tensor, views: int, rng: torch.Generator) -> FeatureBank:
+    """Synthetic features of these labels, as if each had that many views: (V, N, d)."""
+    features = torch.stack([generator.sample(labels, rng) for _ in range(views)])
+    return FeatureBank(features, labels.to(features.device))
+
+
+def agreement(features: Tensor, labels: Tensor, class_features: Tensor, n_real: int) -> Tensor:
+    """1 for real features and for synthetic ones that zero-shot CLIP gives their own class, else 0: (B + S,)."""
+    agrees = (features @ class_features.T).argmax(dim=1) == labels
+    agrees[:n_real] = True
+    return agrees.to(features.dtype)
+
+
+def objective(logits: Tensor, labels: Tensor, weights: Tensor, n_base: int, options: ShipOptions) -> dict[str, Tensor]:
+    """Stage 2's loss and the accuracy in percent.
+
+    JOINT_WEIGHT * cross entropy among all classes + OWN_WEIGHT * cross entropy among each feature's own half, each the
+    weighted mean over features. The reference: 1 and 0, all weights 1.
+
+    Args:
+        logits: (B, C).
+        labels: (B,).
+        weights: of the features, (B,).
+        n_base: number of base classes; they come first.
+        options: JOINT_WEIGHT and OWN_WEIGHT.
+    """
+    logits, total = logits.float(), weights.sum().clamp(min=1e-8)
+    hits = (logits.detach().argmax(dim=1) == labels).float().mean() * 100
+    loss = logits.new_zeros(())
+    if options.joint_weight:
+        joint = F.cross_entropy(logits, labels, reduction="none")
+        loss = loss + options.joint_weight * (weights * joint).sum() / total
+    if options.own_weight:
+        is_base = torch.arange(logits.shape[1], device=labels.device) < n_base
+        other = is_base != (labels < n_base)[:, None]  # (B, C)
+        own = F.cross_entropy(logits.masked_fill(other, float("-inf")), labels, reduction="none")
+        loss = loss + options.own_weight * (weights * own).sum() / total
+    return {"loss": loss, "acc": hits}

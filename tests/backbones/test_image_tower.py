@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from shipclip.backbones.base import Backbone
+from shipclip.backbones.openai import random_clip, wrap
+from tests.clips import FP32
+
+
+def built(vision_layers: int | tuple[int, ...], patch: int | None) -> Backbone:
+    width = 128 if patch else 32
+    return wrap(random_clip(64, 64, vision_layers, width, patch, 77, 49408, 64, 1, 1), FP32)
+
+
+@pytest.mark.parametrize("layers", [1, 2, 4])
+def test_a_vision_transformer_gives_what_openais_pass_gives(layers: int):
+    clip = built(layers, 16)
+    images = torch.randn(5, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(clip.image(images), clip.model.encode_image(images), rtol=1e-5, atol=1e-5)
+
+
+def test_a_resnet_gives_what_openais_pass_gives():
+    clip = built((1, 1, 1, 1), None)
+    images = torch.randn(3, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(clip.image(images), clip.model.encode_image(images))
+
+
+def test_features_do_not_depend_on_the_other_images_of_the_batch():
+    clip = built(2, 16)
+    images = torch.randn(4, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(clip.image(images)[2:3], clip.image(images[2:3]), rtol=1e-5, atol=1e-5)

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import multiprocessing
+from pathlib import Path
+
+import pytest
+
+from shipclip.data.miniworld import MiniWorld
+from shipclip.miniclip import world
+from tests.data.conftest import names, task
+
+
+def test_the_published_sizes():
+    assert world.SPLITS.keys() == {"train", "val", "test"}
+    assert len(world.downstream_classes()) == 40
+
+
+@pytest.mark.parametrize(("subset", "classes"), [("all", 40), ("base", 20), ("new", 20)])
+def test_every_class_has_its_images(data: Path, subset: str, classes: int):
+    dataset = task(MiniWorld, data, subset=subset)
+    assert len(names(dataset)) == classes
+    found = (len(dataset.train), len(dataset.val), len(dataset.test))
+    assert found == tuple(classes * n for n in world.SPLITS.values())
+
+
+def render(root: Path) -> None:
+    world.SPLITS = {"train": 1, "val": 1, "test": 1}
+    world.render_dataset(root)
+
+
+def test_two_processes_that_start_at_once_leave_whole_images(tmp_path: Path):
+    context = multiprocessing.get_context("fork")
+    workers = [context.Process(target=render, args=(tmp_path,)) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+        assert worker.exitcode == 0
+    assert [p.name for p in tmp_path.iterdir()] == ["images"]
+    assert len(list((tmp_path / "images").rglob("*.png"))) == 120

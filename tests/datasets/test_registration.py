@@ -1,0 +1,84 @@
+"""The library's data sets as Dassl sees them."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+
+import pytest
+from dassl.config import get_cfg_default
+from dassl.data.datasets import DATASET_REGISTRY, Datum, build_dataset
+from yacs.config import CfgNode as CN
+
+from datasets import REGISTERED
+from shipclip.data import DATASETS, base
+from tests.data.layouts import LAYOUTS
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests leave the user's cache folder alone."""
+    monkeypatch.setattr(base, "CACHE", tmp_path_factory.mktemp("cache"))
+
+
+def config(root: Path, shots: int = -1, subset: str = "all", seed: int = 1, name: str = "Test") -> CN:
+    """Dassl's defaults alone: a train.py that knows no key of the library."""
+    cfg = get_cfg_default()
+    cfg.DATASET.ROOT, cfg.DATASET.NAME, cfg.DATASET.SUBSAMPLE_CLASSES = str(root), name, subset
+    cfg.DATASET.NUM_SHOTS, cfg.SEED = shots, seed
+    return cfg
+
+
+@pytest.fixture(params=LAYOUTS)
+def layout(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Path]:
+    LAYOUTS[request.param][0](tmp_path)
+    return request.param, tmp_path
+
+
+def test_every_data_set_of_the_library_is_registered_under_its_name():
+    assert set(REGISTERED) == set(DATASETS.names()) <= set(DATASET_REGISTRY.registered_names())
+
+
+def test_dassl_has_the_librarys_images_and_classes(layout: tuple[str, Path]):
+    name, root = layout
+    _, counts, names = LAYOUTS[name]
+    dataset = build_dataset(config(root, name=name))
+    assert (len(dataset.task.train), len(dataset.val), len(dataset.test)) == counts
+    assert dataset.classnames == names == list(dataset.lab2cname.values())
+    assert dataset.num_classes == len(names)
+    for item in (*dataset.train_x, *dataset.val, *dataset.test):
+        assert Path(item.impath).is_file() and names[item.label] == item.classname
+
+
+def test_without_training_images_dassl_is_shown_the_test_images(layout: tuple[str, Path]):
+    name, root = layout
+    dataset = build_dataset(config(root, name=name))
+    assert dataset.train_x == (dataset.task.train or dataset.test)
+
+
+def test_subset_shots_and_seed_come_from_the_config(tmp_path: Path):
+    LAYOUTS["Caltech101"][0](tmp_path)
+    cfg = config(tmp_path, shots=2, subset="new", seed=3, name="Caltech101")
+    dataset = build_dataset(cfg)
+    assert dataset.classnames == ["ant"] and len(dataset.train_x) == 2
+    assert (dataset.task.subset, dataset.task.shots) == ("new", 2)
+    assert [i.impath for i in build_dataset(cfg).train_x] == [i.impath for i in dataset.train_x]
+
+
+def test_an_item_has_what_a_datum_has(tmp_path: Path):
+    LAYOUTS["Caltech101"][0](tmp_path)
+    item = build_dataset(config(tmp_path, subset="new", name="Caltech101")).train_x[0]
+    known = Datum(item.impath, item.label, item.domain, item.classname)
+    for key in ("impath", "label", "domain", "classname"):
+        assert getattr(item, key) == getattr(known, key)
+    assert pickle.loads(pickle.dumps(item)).impath == item.impath
+
+
+def test_a_mistake_is_the_librarys_sentence(tmp_path: Path):
+    LAYOUTS["Caltech101"][0](tmp_path)
+    build_dataset(config(tmp_path, name="Caltech101"))
+    file = tmp_path / "caltech-101" / "split_zhou_Caltech101.json"
+    file.write_text(json.dumps({"train": []}))
+    with pytest.raises(ValueError, match="is not a split file"):
+        build_dataset(config(tmp_path, name="Caltech101"))

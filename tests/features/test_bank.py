@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision import transforms as T
+
+from shipclip.backbones.base import Backbone
+from shipclip.features import bank as bank_module
+from shipclip.features.bank import encode, key_of, load_bank
+from shipclip.features.pixels import Views, fresh
+
+RANDOM = T.Compose([T.RandomResizedCrop(32), T.RandomHorizontalFlip(), T.ToTensor()])
+PLAIN = T.Compose([T.Resize(32), T.CenterCrop(32), T.ToTensor()])
+
+
+@dataclass(frozen=True)
+class Item:
+    impath: str
+    label: int
+
+
+@pytest.fixture
+def items(tmp_path: Path) -> list[Item]:
+    rng = np.random.default_rng(0)
+    out = []
+    for i in range(7):
+        file = tmp_path / f"{i}.png"
+        Image.fromarray(rng.integers(0, 255, (40, 48, 3), dtype=np.uint8)).save(file)
+        out.append(Item(str(file), i % 3))
+    return out
+
+
+def test_plain_views_are_the_models_features_of_the_images(clip: Backbone, items: list[Item]):
+    found = encode(clip, Views(items, PLAIN))
+    images = torch.stack([PLAIN(Image.open(item.impath)) for item in items])
+    torch.testing.assert_close(found, clip.encode_image(images)[None], rtol=1e-5, atol=1e-6)
+    assert not found.requires_grad
+
+
+def test_every_view_of_every_image_is_another(clip: Backbone, items: list[Item]):
+    found = encode(clip, Views(items, RANDOM, count=3))
+    assert found.shape == (3, 7, clip.dim)
+    distance = torch.cdist(found.flatten(0, 1), found.flatten(0, 1)) + torch.eye(21)
+    assert distance.min() > 1e-4
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_views_depend_on_seed_and_number_alone(clip: Backbone, items: list[Item], workers: int):
+    torch.manual_seed(torch.seed())
+    together = encode(clip, Views(items, RANDOM, seed=5, count=3), workers)
+    alone = encode(clip, fresh(Views(items, RANDOM, seed=5, count=3), 2))
+    torch.testing.assert_close(alone[0], together[2])
+    other = encode(clip, Views(items, RANDOM, seed=6, count=3))
+    assert (other - together).abs().max() > 1e-3
+
+
+def test_encoding_leaves_the_global_generators_alone(clip: Backbone, items: list[Item]):
+    torch.manual_seed(3)
+    wanted = torch.rand(2)
+    torch.manual_seed(3)
+    encode(clip, Views(items, RANDOM, count=2))
+    assert torch.equal(torch.rand(2), wanted)
+
+
+def test_a_second_run_takes_the_features_from_disk(clip, items: list[Item], tmp_path: Path, monkeypatch):
+    first = load_bank(clip, Views(items, RANDOM, count=2), str(tmp_path / "cache"))
+    monkeypatch.setattr(bank_module, "encode", lambda *a, **k: pytest.fail("encoded again"))
+    second = load_bank(clip, Views(items, RANDOM, count=2), str(tmp_path / "cache"))
+    assert torch.equal(first.features, second.features)
+    assert second.labels.tolist() == [0, 1, 2, 0, 1, 2, 0]
+
+
+def test_the_key_follows_weights_images_transform_and_seed(clip: Backbone, items: list[Item]):
+    views = Views(items, RANDOM, "recipe", seed=1)
+    keys = {key_of(clip, views)}
+    keys.add(key_of(clip, replace(views, seed=2)))
+    keys.add(key_of(clip, replace(views, recipe="other")))
+    keys.add(key_of(clip, replace(views, count=2)))
+    keys.add(key_of(clip, replace(views, items=items[1:])))
+    Image.new("RGB", (8, 8)).save(items[0].impath)  # changed since
+    keys.add(key_of(clip, views))
+    assert len(keys) == 6
+
+
+def test_damaged_cached_features_are_made_anew(clip: Backbone, items: list[Item], tmp_path: Path):
+    views = Views(items, PLAIN)
+    first = load_bank(clip, views, str(tmp_path / "cache"))
+    (file,) = (tmp_path / "cache").iterdir()
+    file.write_bytes(file.read_bytes()[:100])
+    assert torch.equal(load_bank(clip, views, str(tmp_path / "cache")).features, first.features)
+    assert [f.name for f in (tmp_path / "cache").iterdir()] == [file.name]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("content", [b"", b"no image", None])
+def test_an_unreadable_image_is_named(clip: Backbone, items: list[Item], content: bytes | None, workers: int):
+    file = Path(items[4].impath)
+    file.write_bytes(file.read_bytes()[:60] if content is None else content)
+    with pytest.raises(ValueError, match=r"the image .*4\.png cannot be read") as error:
+        encode(clip, Views(items, PLAIN), workers)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "CMYK", "RGBA", "I;16"])
+def test_images_of_every_mode_are_read(clip: Backbone, tmp_path: Path, mode: str):
+    file = tmp_path / ("a.tif" if mode == "CMYK" else "a.png")
+    Image.new(mode, (40, 40), 9 if mode in ("L", "P", "I;16") else None).save(file)
+    assert encode(clip, Views([Item(str(file), 0)], PLAIN)).shape == (1, 1, clip.dim)
+
+
+def test_encoding_in_batches_fills_one_tensor(clip: Backbone, items: list[Item], monkeypatch: pytest.MonkeyPatch):
+    views = Views(items, RANDOM, count=2)
+    whole = encode(clip, views)
+    monkeypatch.setattr(bank_module, "ENCODE_BATCH", 6)  # three images at once, the last alone
+    found = encode(clip, views)
+    torch.testing.assert_close(found, whole)
+    assert found.is_contiguous() and found.untyped_storage().nbytes() == 2 * 7 * clip.dim * 4
+
+
+def test_a_cache_that_cannot_be_written_is_a_notice(
+    clip: Backbone, items: list[Item], tmp_path: Path, capsys: pytest.CaptureFixture
+):
+    (tmp_path / "file").touch()
+    found = load_bank(clip, Views(items, PLAIN), str(tmp_path / "file" / "cache"))
+    assert found.features.shape == (1, 7, clip.dim)
+    assert "the features could not be kept" in capsys.readouterr().out

@@ -1,0 +1,118 @@
+"""The GAN's terms by the chain rule written out, and what each of its updates moves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from shipclip.backbones.base import Backbone
+from shipclip.backbones.openai import wrap
+from shipclip.errors import UserError
+from shipclip.generators import gan as gan_module
+from shipclip.generators.gan import GAN, Critic
+from shipclip.precision import Precision
+
+from .common import bank, fit, made
+
+
+def critic_by_hand(gan: GAN, x: np.ndarray, condition: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Score and its gradient by x, with the chain rule written out."""
+    first, _, last = gan.critic.net
+    w1, b1, w2, b2 = (p.detach().double().numpy() for p in (first.weight, first.bias, last.weight, last.bias))
+    h = np.concatenate([x, condition], axis=1) @ w1.T + b1
+    score = np.where(h > 0, h, 0.2 * h) @ w2[0] + b2[0]
+    gradient = (np.where(h > 0, 1.0, 0.2) * w2[0]) @ w1[:, : x.shape[1]]
+    return score, gradient
+
+
+def test_the_critics_terms_by_hand(clip: Backbone):
+    gan, data = made(clip, "GAN"), bank(clip)
+    with torch.no_grad():
+        for parameter in gan.critic.parameters():
+            parameter.normal_(generator=torch.Generator().manual_seed(5))
+    x, labels = data.features[0], data.labels
+    rng = torch.Generator().manual_seed(1)
+    z, mix = torch.randn(x.shape, generator=rng), torch.rand(len(x), 1, generator=rng)
+    made_up = gan.decode(z, labels).detach()
+    distance, penalty = gan.critic_terms(x, made_up, labels, mix)
+    fake = made_up.double().numpy()
+    real, condition, share = (t.double().numpy() for t in (x, gan.class_features()[labels], mix))
+    wanted = critic_by_hand(gan, fake, condition)[0].mean() - critic_by_hand(gan, real, condition)[0].mean()
+    assert distance.item() == pytest.approx(wanted, rel=1e-3, abs=1e-4)
+    _, gradient = critic_by_hand(gan, share * real + (1 - share) * fake, condition)
+    wanted = ((np.linalg.norm(gradient, axis=1) - 1) ** 2).mean()
+    assert penalty.item() == pytest.approx(wanted, rel=1e-4)
+    penalty.backward()
+    assert gan.critic.net[0].weight.grad.abs().sum() > 0  # the penalty is itself differentiated
+
+
+def moved(gan: GAN, before: dict[str, Tensor]) -> set[str]:
+    return {name.split(".")[0] for name, p in gan.named_parameters() if not torch.equal(p, before[name])}
+
+
+def test_the_critic_learns_while_the_generator_rests_and_the_reverse(clip: Backbone, monkeypatch: pytest.MonkeyPatch):
+    gan, data, updates = made(clip, "GAN", critic_steps=1), bank(clip), []
+    production = gan_module.update
+
+    def update(*args: Any) -> None:
+        before = {name: p.detach().clone() for name, p in gan.named_parameters()}
+        production(*args)
+        updates.append(moved(gan, before))
+
+    monkeypatch.setattr(gan_module, "update", update)
+    before = {name: p.detach().clone() for name, p in gan.named_parameters()}
+    gan.train_batch(gan.optimizer(), data.features[0], data.labels, torch.Generator().manual_seed(0), 0)
+    assert updates == [{"critic"}, {"generator", "prompt"}]
+    assert moved(gan, before) == {"critic", "generator", "prompt"}
+    assert all(p.requires_grad for p in gan.critic.parameters())
+
+
+def test_a_critic_alone_learns_to_tell_real_from_synthetic(clip: Backbone):
+    gan, data = made(clip, "GAN"), bank(clip)
+    x, labels, rng = data.features[0], data.labels, torch.Generator().manual_seed(0)
+    optimizer, curve = torch.optim.Adam(gan.critic.parameters(), lr=1e-2), []
+    for _ in range(30):
+        z, mix = torch.randn(x.shape, generator=rng), torch.rand(20, 1, generator=rng)
+        distance, penalty = gan.critic_terms(x, gan.decode(z, labels).detach(), labels, mix)
+        optimizer.zero_grad()
+        (distance + penalty).backward()
+        optimizer.step()
+        curve.append(distance.item())
+    assert curve[-1] < curve[0] - 0.1
+
+
+@pytest.mark.parametrize(("name", "kind"), [("amp", torch.float16), ("bf16", torch.bfloat16)])
+def test_the_penalty_is_computed_in_float32_in_every_precision(
+    name: str, kind: torch.dtype, clip: Backbone, monkeypatch: pytest.MonkeyPatch
+):
+    gan, data = made(wrap(clip.model, Precision(name, autocast=kind)), "GAN", critic_steps=1), bank(clip)
+    scores, production = [], Critic.forward
+
+    def forward(self: Critic, x: Tensor, condition: Tensor) -> Tensor:
+        score = production(self, x, condition)
+        scores.append((x.dtype, score.dtype))
+        return score
+
+    monkeypatch.setattr(Critic, "forward", forward)
+    losses = gan.train_batch(gan.optimizer(), data.features[0], data.labels, torch.Generator().manual_seed(0), 0)
+    assert scores[:3] == [(torch.float32, torch.float32)] * 3  # synthetic, real and mixed features
+    assert scores[3][1] == kind  # the generator's own update
+    assert losses.isfinite().all()
+
+
+def test_under_amp_it_trains_without_a_loss_that_is_not_finite(clip: Backbone):
+    """The penalty's own gradient underflowed in half precision, and the scaler met NaN."""
+    gan = made(wrap(clip.model, Precision("amp", autocast=torch.float16)), "GAN", epochs=3, gan_lr=1e-3)
+    plain = made(clip, "GAN", epochs=3, gan_lr=1e-3)
+    mixed, exact = fit(gan, bank(clip)), fit(plain, bank(clip))
+    for a, b in zip(mixed, exact, strict=True):
+        assert a["penalty"] == pytest.approx(b["penalty"], rel=0.05)
+
+
+def test_a_critic_without_updates_is_refused(clip: Backbone):
+    with pytest.raises(UserError, match="TRAINER.SHIP.GENERATOR.CRITIC_STEPS is 0: give at least 1"):
+        made(clip, "GAN", critic_steps=0)

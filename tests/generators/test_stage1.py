@@ -1,0 +1,92 @@
+"""A generator that was trained before is taken in place of the same training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import train
+from shipclip import method
+from shipclip.generators.vae import VAE
+from tests.runs import arguments, run
+
+
+class Trained(Exception):
+    pass
+
+
+@pytest.fixture
+def cached(tmp_path: Path) -> tuple[Any, ...]:
+    return "FEATURES.CACHE_DIR", str(tmp_path / "cache"), "DATASET.SUBSAMPLE_CLASSES", "gzsl"
+
+
+def refuse_training(patch: pytest.MonkeyPatch) -> None:
+    def step(*args: Any, **kwargs: Any) -> None:
+        raise Trained
+
+    patch.setattr(VAE, "step", step)
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return torch.load(folder / "generator" / "model.pth.tar-4", weights_only=True)["state_dict"]
+
+
+def test_runs_that_differ_in_stage_2_share_a_generator(data: Path, tmp_path: Path, cached, monkeypatch):
+    other = ("TRAINER.SHIP.OWN_WEIGHT", 1.0)
+    alone = run(data, tmp_path / "alone", "SHIP", "DATASET.SUBSAMPLE_CLASSES", "gzsl", *other)
+    run(data, tmp_path / "first", "SHIP", *cached)
+    (file,) = (tmp_path / "cache" / "generators").rglob("model.pth.tar-4")
+    saved = torch.load(file, weights_only=True)
+    assert 0 < saved["seconds"] < 60
+    torch.save({**saved, "seconds": 100.0}, file)
+    refuse_training(monkeypatch)
+    second = run(data, tmp_path / "second", "SHIP", *cached, *other)
+    assert second["figures"] == alone["figures"]  # to the bit
+    assert second["time"]["train_s"] > 100  # what training takes, not what was saved
+    taken, trained = weights(tmp_path / "second"), weights(tmp_path / "alone")
+    assert taken.keys() == trained.keys() and all(torch.equal(taken[name], trained[name]) for name in taken)
+
+    def epochs(name: str) -> list[str]:
+        lines = (tmp_path / name / "log.txt").read_text().splitlines()
+        return [line.partition(" loss ")[2] for line in lines if line.startswith("generator epoch")]
+
+    assert epochs("second") == epochs("alone") and len(epochs("second")) == 4  # for the pictures of its curves
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("TRAINER.SHIP.GENERATOR.KL_WEIGHT", 0.5),
+        ("DATASET.NUM_SHOTS", 1),
+        ("SEED", 2),
+        ("INPUT.RRCROP_SCALE", "(0.9, 1.0)"),
+        ("DATASET.SUBSAMPLE_CLASSES", "dev"),
+    ],
+)
+def test_whatever_stage_1_depends_on_trains_it_anew(change: tuple, data: Path, tmp_path: Path, cached, monkeypatch):
+    run(data, tmp_path / "first", "SHIP", *cached)
+    refuse_training(monkeypatch)
+    with pytest.raises(Trained):
+        train.main(arguments(data, tmp_path / "second", "SHIP", *cached, *change))
+
+
+def test_a_run_without_a_seed_keeps_none(data: Path, tmp_path: Path, cached):
+    run(data, tmp_path / "first", "SHIP", *cached, "SEED", -1)
+    assert not (tmp_path / "cache" / "generators").exists()
+
+
+def test_a_run_that_is_killed_after_taking_one_goes_on(data: Path, tmp_path: Path, cached, monkeypatch):
+    whole = run(data, tmp_path / "whole", "SHIP", *cached)
+
+    def killed(*args: Any) -> None:
+        raise Trained
+
+    with monkeypatch.context() as patch:
+        patch.setattr(method, "tune", killed)
+        with pytest.raises(Trained):
+            train.main(arguments(data, tmp_path / "o", "SHIP", *cached))
+    refuse_training(monkeypatch)
+    assert run(data, tmp_path / "o", "SHIP", *cached)["figures"] == whole["figures"]

@@ -1,0 +1,80 @@
+"""Stage 2's mixture and loss."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from shipclip.synthesis import ShipOptions, add_synthetic, agreement, objective, synthetic_bank
+
+LOGITS = torch.tensor([[2.0, 0, 1], [0, 1, 0], [1, 0, 3]])
+LABELS = torch.tensor([0, 1, 2])  # classes 0 and 1 are base
+
+
+class Named:
+    def sample(self, labels, rng):
+        return labels[:, None].float()
+
+
+def weights(*values: float) -> torch.Tensor:
+    return torch.tensor(values)
+
+
+def options(joint: float, own: float) -> ShipOptions:
+    return ShipOptions(joint_weight=joint, own_weight=own)
+
+
+def entropy(row: list[float], right: int) -> float:
+    return -math.log(math.exp(row[right]) / sum(map(math.exp, row)))
+
+
+def test_the_reference_loss_is_plain_cross_entropy():
+    found = objective(LOGITS, LABELS, torch.ones(3), 2, options(1.0, 0.0))
+    torch.testing.assert_close(found["loss"], torch.nn.functional.cross_entropy(LOGITS, LABELS))
+    assert found["acc"] == 100
+
+
+def test_weighted_joint_and_own_terms_by_hand():
+    found = objective(LOGITS, LABELS, weights(1, 1, 0.5), 2, options(2.0, 3.0))["loss"].item()
+    joint = [entropy([2, 0, 1], 0), entropy([0, 1, 0], 1), entropy([1, 0, 3], 2)]
+    own = [entropy([2, 0], 0), entropy([0, 1], 1), 0.0]  # class 2 is the only new one
+    mean = [(a + b + 0.5 * c) / 2.5 for a, b, c in (joint, own)]
+    assert found == pytest.approx(2 * mean[0] + 3 * mean[1], rel=1e-5)
+
+
+def test_the_own_term_has_no_gradient_across_halves():
+    logits = LOGITS.clone().requires_grad_()
+    objective(logits, LABELS, torch.ones(3), 2, options(0.0, 1.0))["loss"].backward()
+    assert torch.isfinite(logits.grad).all()
+    assert logits.grad[:2, 2].abs().sum() == 0 and logits.grad[2, :2].abs().sum() == 0
+    assert logits.grad[0, 0] != 0
+
+
+def test_share_and_classes_of_the_synthetic_features():
+    features, labels = torch.zeros(400, 1), torch.zeros(400, dtype=torch.long)
+    rng = torch.Generator().manual_seed(0)
+    assert len(add_synthetic(Named(), features, labels, 2, 2, rng, share=0.5)[1]) == 600
+    made = add_synthetic(Named(), features, labels, 2, 2, rng, share=2.0, classes="all")[1][400:]
+    assert len(made) == 800 and set(made.tolist()) == {0, 1, 2, 3}
+
+
+def test_features_that_clip_takes_for_another_class_are_left_out_unless_real():
+    class_features = torch.eye(3)
+    features = torch.eye(3)[[1, 0, 2, 1]]
+    found = agreement(features, torch.tensor([0, 0, 2, 2]), class_features, n_real=1)
+    assert found.tolist() == [1, 1, 1, 0]
+
+
+def test_a_synthetic_bank_has_views_and_labels():
+    bank = synthetic_bank(Named(), torch.tensor([3, 3, 5]), 2, torch.Generator())
+    assert bank.features.shape == (2, 3, 1) and bank.labels.tolist() == [3, 3, 5]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.25])
+def test_a_share_that_comes_to_nothing_adds_nothing(share: float):
+    """The last batch of an epoch may be a single feature."""
+    features, labels = torch.ones(1, 1), torch.zeros(1, dtype=torch.long)
+    x, y = add_synthetic(Named(), features, labels, 1, 2, torch.Generator(), share)
+    assert x is features and y is labels

@@ -1,0 +1,78 @@
+"""A run that breaks off ends, once it is started again, as if it had not."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import train
+from shipclip import method
+from shipclip.generators.vae import VAE
+from shipclip.precision import Precision
+from tests.runs import SMALL, Killed, arguments, kill_at_call, run, same_weights
+
+BOTH = ("prompt_learner/model.pth.tar-3", "generator/model.pth.tar-4")
+
+
+@pytest.mark.parametrize("stage", ["generator", "tuning", "test"])
+@pytest.mark.parametrize("views", [2, 0])
+def test_an_interrupted_run_ends_with_the_same_figures(
+    stage: str, views: int, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    whole = run(data, tmp_path / "whole", "SHIP", "FEATURES.VIEWS", views)
+    with monkeypatch.context() as patch:
+        if stage == "generator":
+            kill_at_call(patch, VAE, "step", 7)
+        else:
+            kill_at_call(patch, method, *(("training_batches", 2) if stage == "tuning" else ("logits", 1)))
+        with pytest.raises(Killed):
+            train.main(arguments(data, tmp_path / "o", "SHIP", "FEATURES.VIEWS", views))
+    assert not (tmp_path / "o" / "results.json").exists()
+    again = run(data, tmp_path / "o", "SHIP", "FEATURES.VIEWS", views)
+    assert again["figures"] == whole["figures"]
+    assert same_weights(tmp_path / "o", tmp_path / "whole", *BOTH)
+
+
+@pytest.mark.filterwarnings("ignore:Detected call of")  # the scaler skips steps, the schedule does not
+@pytest.mark.parametrize("stage", ["generator", "tuning"])
+def test_amp_resumes_with_its_gradient_scaler(stage: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    amp = Precision("amp", torch.float32, torch.float16, "cpu")
+    monkeypatch.setattr(Precision, "choose", staticmethod(lambda name, device: amp))
+    # A scale that overflows at first: the scaler skips steps and comes down, so its state decides what is learned.
+    monkeypatch.setattr(Precision, "scaler", lambda self: torch.amp.GradScaler("cpu", init_scale=2.0**30))
+    whole = run(data, tmp_path / "whole", "SHIP")
+    with monkeypatch.context() as patch:
+        kill_at_call(patch, *((VAE, "step", 7) if stage == "generator" else (method, "training_batches", 2)))
+        with pytest.raises(Killed):
+            train.main(arguments(data, tmp_path / "o", "SHIP"))
+    assert run(data, tmp_path / "o", "SHIP")["figures"] == whole["figures"]
+    assert same_weights(tmp_path / "o", tmp_path / "whole", *BOTH)
+    for file in BOTH:
+        scaler = torch.load(tmp_path / "o" / file, weights_only=True)["scaler"]
+        assert 0 < scaler["scale"] < 2.0**30
+    assert not (tmp_path / "o" / "scaler").exists()
+
+
+def test_a_killed_process_ends_with_the_same_figures(data: Path, tmp_path: Path):
+    """SIGKILL in the middle of the generator's training."""
+    options = ("TRAINER.SHIP.GENERATOR.EPOCHS", "60", "OPTIM.MAX_EPOCH", "1")
+    code = (
+        f"import sys; from shipclip.miniclip import world; world.SPLITS = {SMALL}; import train; sys.exit(train.main())"
+    )
+    command = [sys.executable, "-c", code, *arguments(data, tmp_path / "o", "SHIP", *options)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    for line in process.stdout:
+        if line.startswith("generator epoch [5/"):
+            break
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    process.stdout.close()
+    assert not (tmp_path / "o" / "results.json").exists()
+    again = run(data, tmp_path / "o", "SHIP", *options)
+    assert "Resumed from" in (tmp_path / "o" / "log.txt").read_text()
+    assert again["figures"] == run(data, tmp_path / "whole", "SHIP", *options)["figures"]

@@ -1,1 +1,0 @@
-"""What trainers.report is made of: runs found in a tree, tables of them, formats."""
