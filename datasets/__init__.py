@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import embedded  # noqa: F401  an installed Dassl wins over the embedded one
+
+# isort: split
 from dassl.data.datasets import DATASET_REGISTRY, DatasetBase
 
-import embedded  # noqa: F401  an installed Dassl wins over the embedded one
 from shipclip.data import DATASETS, Dataset, DatasetOptions, task_of
 from shipclip.options import read
 

@@ -1,5 +1,4 @@
-"""What lets the project run with nothing else at hand: `dassl` (the toolbox's API) and `miniclip` (a small
-CLIP).
+"""What lets the plug-in run where no Dassl is installed: `dassl`, the toolbox's API.
 
 Importing this package appends its folder to the END of `sys.path`, so that `import dassl` finds the one here
 only where no other is installed: an installed upstream Dassl wins, and there is no other switch.

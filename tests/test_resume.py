@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import train
-from shipclip import method
+from shipclip import method, tuning
 from shipclip.generators.vae import VAE
 from shipclip.precision import Precision
 from tests.runs import SMALL, Killed, arguments, kill_at_call, run, same_weights
@@ -29,7 +29,7 @@ def test_an_interrupted_run_ends_with_the_same_figures(
         if stage == "generator":
             kill_at_call(patch, VAE, "step", 7)
         else:
-            kill_at_call(patch, method, *(("training_batches", 2) if stage == "tuning" else ("logits", 1)))
+            kill_at_call(patch, *((tuning, "training_batches", 2) if stage == "tuning" else (method, "logits", 1)))
         with pytest.raises(Killed):
             train.main(arguments(data, tmp_path / "o", "SHIP", "FEATURES.VIEWS", views))
     assert not (tmp_path / "o" / "results.json").exists()
@@ -47,7 +47,7 @@ def test_amp_resumes_with_its_gradient_scaler(stage: str, data: Path, tmp_path: 
     monkeypatch.setattr(Precision, "scaler", lambda self: torch.amp.GradScaler("cpu", init_scale=2.0**30))
     whole = run(data, tmp_path / "whole", "SHIP")
     with monkeypatch.context() as patch:
-        kill_at_call(patch, *((VAE, "step", 7) if stage == "generator" else (method, "training_batches", 2)))
+        kill_at_call(patch, *((VAE, "step", 7) if stage == "generator" else (tuning, "training_batches", 2)))
         with pytest.raises(Killed):
             train.main(arguments(data, tmp_path / "o", "SHIP"))
     assert run(data, tmp_path / "o", "SHIP")["figures"] == whole["figures"]

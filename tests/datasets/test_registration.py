@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -82,3 +84,18 @@ def test_a_mistake_is_the_librarys_sentence(tmp_path: Path):
     file.write_text(json.dumps({"train": []}))
     with pytest.raises(ValueError, match="is not a split file"):
         build_dataset(config(tmp_path, name="Caltech101"))
+
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("module", ["datasets", "trainers.coop", "trainers.cocoop", "trainers.zsclip", "trainers.ship"])
+def test_the_embedded_dassl_is_found_whichever_module_comes_first(module: str):
+    subprocess.run([sys.executable, "-c", f"import {module}"], cwd=ROOT, check=True)
+
+
+@pytest.mark.parametrize("tool", ["check", "prepare"])
+def test_the_tools_start_as_modules(tool: str, tmp_path: Path):
+    command = [sys.executable, "-m", f"datasets.{tool}", "nothing", "--root", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and "error: there is no data set 'nothing'" in done.stderr

@@ -100,7 +100,13 @@ def test_interrupted_it_ends_its_runs_and_exits_130(checkout: Path):
     (checkout / "calls.txt").touch()
     env = {**os.environ, "PYTHON": sys.executable, "JOBS": "2", "METHODS": "CoOp"}
     command = ["bash", checkout / "scripts/ship/base2new.sh", "miniworld", "1", "2", "3"]
-    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+
+    def interruptible() -> None:  # a suite that was started in the background has SIGINT ignored, and hands that on
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    with subprocess.Popen(
+        command, env=env, stdout=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=interruptible
+    ) as process:
         assert wait_until(lambda: len(calls(checkout)) == 2, 30)
         time.sleep(0.5)
         runs = calls(checkout)

@@ -1,9 +1,10 @@
 import pytest
 import torch
-from clip.clip import _transform as clip_preprocess
 from dassl.data.transforms import build_transform
 from dassl.data.transforms.transforms import AVAI_CHOICES, Cutout, GaussianNoise, InstanceNormalization
 from PIL import Image
+
+from shipclip.backbones import openai
 
 COOP = [
     *("INPUT.SIZE", "(32, 32)", "INPUT.INTERPOLATION", "bicubic"),
@@ -26,7 +27,7 @@ def kinds(transform) -> list[str]:
 def test_the_test_transform_equals_clips_preprocessing(cfg, image, size):
     cfg.merge_from_list(COOP)
     image = image.resize(size)
-    assert torch.equal(build_transform(cfg, is_train=False)(image), clip_preprocess(32)(image))
+    assert torch.equal(build_transform(cfg, is_train=False)(image), openai.package()._transform(32)(image))
 
 
 def test_coops_training_transform(cfg):
