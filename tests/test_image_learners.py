@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import train
-from shipclip import tuning
+from shipclip import method, tuning
 from tests.runs import SMALL, Killed, arguments, kill_at_call, run, same_weights
 
 LEARNERS = ("MaPLe", "CLIPLoRA")
@@ -44,7 +44,7 @@ def test_an_interrupted_run_ends_with_the_same_figures(
 ):
     options = (*JOINT, "DATALOADER.TRAIN_X.BATCH_SIZE", 16)
     with monkeypatch.context() as patch:
-        kill_at_call(patch, tuning, name, call)
+        kill_at_call(patch, method if name == "logits" else tuning, name, call)
         with pytest.raises(Killed):
             train.main(arguments(data, tmp_path / "o", trainer, *options))
     assert not (tmp_path / "o" / "results.json").exists()
