@@ -17,7 +17,7 @@ from .bundle import Classifier
 from .data.annotations import plain
 from .data.image_folder import ImageFolder, refuse_twins
 from .data.protocol import DatasetOptions, task_of, texts_of, without_bad_images
-from .errors import UserError
+from .errors import MissingFile, UserError
 from .files import read_text
 from .learners import LEARNERS
 from .learners.zeroshot import ZeroshotCLIP
@@ -139,6 +139,8 @@ def _task(folder: Any, images: Any, labels: Any, new_names: Sequence[str], optio
     if (folder is None) == (images is None):
         raise UserError("give either a folder of images, or images= with labels=")
     if folder is not None:
+        if not Path(folder).expanduser().is_dir():
+            raise MissingFile(f"there is no folder {folder}: give one with your images in train/<class>/")
         task = task_of(ImageFolder(Path(folder)), options, seed)
     else:
         task = _task_of_lists(images, labels, options)

@@ -28,7 +28,7 @@ class InputOptions:
     as well is held against it."""
 
     transforms: tuple[str, ...] = ("random_resized_crop", "random_flip", "normalize")
-    rrcrop_scale: tuple[float, float] = (0.5, 1.0)
+    rrcrop_scale: tuple[float, float] = (0.08, 1.0)  # Dassl's
     crop_padding: int = 4
     colorjitter_b: float = 0.4
     colorjitter_c: float = 0.4

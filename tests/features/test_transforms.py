@@ -51,7 +51,7 @@ def dassl(transforms: tuple[str, ...], training: bool) -> Any:
     ],
 )
 def test_training_images_are_dassls(transforms: tuple[str, ...], image: Image.Image):
-    ours = training_transform(InputOptions(transforms), PRE)
+    ours = training_transform(InputOptions(transforms, (0.5, 1.0)), PRE)
     if "random_crop" in transforms:
         image = image.resize((40, 40))
     with seeded(3, "view"):

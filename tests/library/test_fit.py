@@ -171,7 +171,7 @@ MISTAKES = {
     "learner": ({"folder": "f", "learner": "CoUp"}, "learner is 'CoUp': choose one of .*; did you mean CoOp"),
     "option": ({"folder": "f", "options": {"OPTIM.LT": 1.0}}, "unknown config key OPTIM.LT; did you mean OPTIM.LR"),
     "kind": ({"folder": "f", "options": {"OPTIM.LR": "fast"}}, "OPTIM.LR is 'fast': give a number"),
-    "folder": ({"folder": "nowhere"}, "nowhere, which is not there"),
+    "folder": ({"folder": "nowhere"}, "there is no folder nowhere: give one with your images"),
     "twins": ({"images": ["a.png", "b.png"], "labels": ["a cat", "A_cat"]}, "'A_cat' and 'a cat' in labels"),
     "dead path": ({"images": ["nowhere/a.png"], "labels": ["cat"]}, "nowhere/a.png cannot be read"),
 }
