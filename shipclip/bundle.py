@@ -27,6 +27,7 @@ from .features.transforms import InputOptions, plain_transform
 from .files import read_json, replacing, write_json, write_text
 from .generators import FeatureGenerator
 from .learners import Learner
+from .learners.base import Classifier as Classify
 from .options import read
 from .reporting.card import card
 from .rng import stream
@@ -94,9 +95,14 @@ class Classifier:
     # -- prediction -------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def logits(self, images: Tensor) -> Tensor:
-        """Preprocessed images (B, 3, R, R) to logits (B, C), float32."""
-        classify = self.learner.eval().classifier(self._names)
+    def classifier(self) -> Classify:
+        """Features or images to logits over the classes, as they are now; class features are made once."""
+        return self.learner.eval().classifier(self._names)
+
+    @torch.no_grad()
+    def logits(self, images: Tensor, classify: Classify | None = None) -> Tensor:
+        """Preprocessed images (B, 3, R, R) to logits (B, C), float32; `classify` is from `classifier()`."""
+        classify = classify or self.classifier()
         x = images if self.learner.sees == "images" else self.backbone.encode_image(images)
         return classify(x.to(self.backbone.device)).float()
 
@@ -128,9 +134,9 @@ class Classifier:
             items = [Item(image, 0) for image in images_below(images)]
             views = Views(items, plain_transform(self.input, self.backbone.preprocessing), upright=True)
             batches = (batch[:, 0] for batch in read_views(views, batch_size, workers))
-        done = 0
+        done, classify = 0, self.classifier()
         for batch in batches:
-            best = self.logits(batch).softmax(dim=1).topk(min(top, len(self._names)), dim=1)
+            best = self.logits(batch, classify).softmax(dim=1).topk(min(top, len(self._names)), dim=1)
             for chances, places in zip(best.values.tolist(), best.indices.tolist(), strict=True):
                 named = [(self._names[i], p) for i, p in zip(places, chances, strict=True)]
                 source = items[done].impath

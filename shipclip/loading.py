@@ -17,7 +17,7 @@ from .data.image_folder import refuse_twins
 from .errors import MissingFile, UserError
 from .files import read_json
 from .generators import GENERATORS
-from .run import FILE, LEARNER
+from .run import FILE, GENERATOR, LEARNER
 from .run import read as read_results
 from .settings import Settings
 from .texts import Texts
@@ -108,7 +108,7 @@ def _load_run(folder: Path, backbone_path: str, device: torch.device) -> Classif
     if learner.state_dict() or not learner.training_free:
         checkpoints.load(file, learner)
     generator = None
-    if settings.ship and checkpoints.last_epoch(trained_in / "generator"):
+    if settings.ship and checkpoints.last_epoch(trained_in / GENERATOR):
         generator = stage1.load(trained_in, backbone, everything, max(settings.seed, 0), texts)
     images = dict.fromkeys(names, max(settings.dataset.num_shots, 0)) | dict.fromkeys(new, 0)
     learner.to(device).eval()

@@ -165,7 +165,7 @@ def nodes_of(tree: Mapping[str, Any]) -> set[str]:
     name = {ENSEMBLE: "ZeroshotCLIP"}.get(trainer["NAME"], trainer["NAME"])
     if name in (SHIP, GENERATOR):
         learner = trainer["SHIP"]["LEARNER"]
-        return {"SHIP"} | {LEARNERS.get(name).node() for name in LEARNERS.names() if name == learner}
+        return {"SHIP"} | ({LEARNERS.get(learner).node()} if learner in LEARNERS else set())
     return {LEARNERS.get(name).node()} if name in LEARNERS else set()
 
 

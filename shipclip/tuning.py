@@ -31,11 +31,11 @@ def tuning_stage(method: Method) -> Stage:
     stage.optimizer = build_optimizer(learner.parameters(), s.optim)
     stage.step_schedule = bool(s.ship and s.ship.step_schedule)
     stage.scheduler = build_schedule(stage.optimizer, s.optim, per_epoch if stage.step_schedule else 1)
-    own = learner.schedule(stage.optimizer, method.task.shots) if hasattr(learner, "schedule") else None
+    own = learner.schedule(stage.optimizer, method.task.shots)
     if own:  # a learner whose length is counted in updates
         stage.scheduler, steps = own
         stage.epochs, stage.step_schedule = -(-steps // max(per_epoch, 1)), True
-    stage.begin = getattr(learner, "begin_epoch", None)
+    stage.begin = learner.begin_epoch
     stage.batches = lambda epoch, rng: training_batches(method, epoch, rng, batches)
 
     def step(x: Tensor, labels: Tensor, rng: torch.Generator, epoch: int) -> Losses:
@@ -69,9 +69,13 @@ def training_batches(method: Method, epoch: int, rng: torch.Generator, batches: 
         return feature_batches(source.training_bank(epoch), rng, batches)
     if ship.real:
         return feature_batches(source.training_bank(method.settings.generator.epochs + epoch), rng, batches)
+    return feature_batches(all_synthetic(method, epoch), rng, batches)
+
+
+def all_synthetic(method: Method, epoch: int) -> FeatureBank:
+    """An epoch's features where no class has real ones: as many of each class."""
     labels = torch.arange(len(method.names)).repeat_interleave(synthetic_shots(method))
-    bank = synthetic_bank(method.generator, labels, 1, stream(method.seed, "synthetic", epoch))
-    return feature_batches(bank, rng, batches)
+    return synthetic_bank(method.generator, labels, 1, stream(method.seed, "synthetic", epoch))
 
 
 def loss(method: Method, x: Tensor, labels: Tensor, rng: torch.Generator) -> Losses:
@@ -105,8 +109,7 @@ def preparation_bank(method: Method) -> FeatureBank:
     of each new class under as many views."""
     ship, epoch = method.ship, method.settings.generator.epochs if method.ship else 0
     if ship and not ship.real:
-        labels = torch.arange(len(method.names)).repeat_interleave(synthetic_shots(method))
-        return synthetic_bank(method.generator, labels, 1, stream(method.seed, "synthetic", 0))
+        return all_synthetic(method, 0)
     real = method.source.training_bank(epoch)
     if not ship:
         return real

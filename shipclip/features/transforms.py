@@ -96,7 +96,7 @@ def plain_transform(options: InputOptions, pre: Preprocessing) -> Callable:
     """The backbone's own preprocessing: resize, crop the centre, normalise."""
     size, mode = (pre.size, pre.size), MODES[pre.interpolation]
     resize = [T.Resize(pre.size, interpolation=mode), T.CenterCrop(size)]
-    if getattr(pre, "resize", "shortest") == "squash":
+    if pre.resize == "squash":
         resize = [T.Resize(size, interpolation=mode)]
     return T.Compose([*resize, *_to_tensor(options, pre)])
 

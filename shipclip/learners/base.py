@@ -110,6 +110,13 @@ class Learner(nn.Module):
         classify = self.classifier(self.names, getattr(self.options, "logit_scale", 0.0) or None)
         return cross_entropy_and_accuracy(classify(x), labels)
 
+    def schedule(self, optimizer: torch.optim.Optimizer, shots: int) -> tuple[Any, int] | None:
+        """Of a learner whose length is counted in updates: its schedule, and how many updates; else OPTIM says."""
+        return None
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Called before each epoch of training."""
+
     def check_classes(self, names: Sequence[str]) -> None:
         """Refuse, with a UserError, classes that this learner will not be able to classify."""
 
