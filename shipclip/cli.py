@@ -3,6 +3,7 @@
 shipclip fit PHOTOS -o MODEL [--backbone NAME] [--learner NAME] [--seed N]
 shipclip predict MODEL IMAGES... [--top 5] [--csv FILE]
 shipclip report OUTPUT        tables of any tree of results
+shipclip compare OUTPUT       which differences between methods are real
 shipclip figures PICTURE ...  pictures of runs
 shipclip interpret ...        the words nearest to SHIP's prompts
 shipclip check NAME ...       what is missing or damaged in a data set
@@ -20,6 +21,7 @@ from .errors import TOLD, sentence
 # Commands with a command line of their own, imported when asked for: torch is slow to import.
 MODULES = {
     "report": "reporting.report",
+    "compare": "reporting.compare",
     "figures": "reporting.figures",
     "interpret": "reporting.interpret",
     "check": "data.check",

@@ -45,8 +45,9 @@ def figures(logits: Tensor, labels: Tensor, n_base: int = 0) -> dict[str, Any]:
     """Accuracy in percent, over images and as the mean over classes.
 
     In a joint label space also that of base and new images, and their harmonic mean: among all classes (base_, new_,
-    h), and each among its own classes (own_base_, own_new_, own_h), as CoCoOp's protocol has it. The mean over classes
-    gives S, U and H of generalized zero-shot learning (base_, new_ and h of mean_class_accuracy).
+    h), and each among its own classes (own_base_, own_new_, own_h), as CoCoOp's protocol has it. The mean over
+    classes gives S, U and H of generalized zero-shot learning (base_, new_ and h of mean_class_accuracy); `per_class`
+    has counts.
 
     Args:
         logits: (N, C).
@@ -55,9 +56,22 @@ def figures(logits: Tensor, labels: Tensor, n_base: int = 0) -> dict[str, Any]:
     """
     out = _accuracy("", logits.argmax(dim=1), labels)
     if n_base:
+        among_own = predict_among_own(logits, labels, n_base)
         out |= _halves("", logits.argmax(dim=1), labels, n_base)
-        out |= _halves("own_", predict_among_own(logits, labels, n_base), labels, n_base)
+        out |= _halves("own_", among_own, labels, n_base)
+        out["per_class"] = per_class(logits.argmax(dim=1), among_own, labels, n_base, logits.shape[1])
     return out
+
+
+def per_class(joint: Tensor, own: Tensor, labels: Tensor, n_base: int, n_classes: int) -> dict[str, Any]:
+    """How many images of each class there are, and were right among all classes and among their own half's: what a
+    paired comparison of two methods resamples."""
+
+    def count(rows: Tensor) -> list[int]:
+        return torch.bincount(labels[rows], minlength=n_classes).tolist()
+
+    right = {"joint": count(joint == labels), "own": count(own == labels)}
+    return {"n_base": n_base, "total": count(torch.ones_like(labels, dtype=torch.bool)), **right}
 
 
 def calibrated(logits: Tensor, labels: Tensor, n_base: int, penalty: float) -> dict[str, Any]:

@@ -80,7 +80,7 @@ def stage_of(generator: FeatureGenerator, source: FeatureSource) -> loop.Stage:
         module=generator,
         batches=batches_of,
         update=update,
-        epochs=options.epochs,
+        epochs=generator.epochs,
         lr_key="TRAINER.SHIP.GENERATOR.LR",
         optimizer=optimizer,
         scaler=generator.scaler,
@@ -118,7 +118,7 @@ def shared_file(generator: FeatureGenerator, source: FeatureSource, name: str) -
     if not (features.cache_dir and features.views) or source.seed != generator.seed or not source.repeats:
         return None
     folder = Path(features.cache_dir) / "generators" / key(generator, source.training_bank(0), name)
-    return folder / f"model.pth.tar-{generator.options.epochs}"
+    return folder / f"model.pth.tar-{generator.epochs}"
 
 
 def key(generator: FeatureGenerator, bank: FeatureBank, name: str) -> str:
@@ -157,7 +157,7 @@ def take(generator: FeatureGenerator, file: Path, run: Run) -> None:
 
 def tell(generator: FeatureGenerator, epoch: int, losses: dict[str, float], seconds: float, run: Run) -> None:
     """An epoch's line in the log and its scalars; a warning after the last one if the posterior has collapsed."""
-    last = generator.options.epochs
+    last = generator.epochs
     scalars = " ".join(f"{name} {value:.4f}" for name, value in losses.items())
     print(f"generator epoch [{epoch}/{last}] time {seconds:.3f} {scalars}")
     for name, value in losses.items():

@@ -18,7 +18,7 @@ from .options import at_least, one_of
 class GeneratorChoice:
     """Which generator, and how it comes about; its own options stand beside these keys."""
 
-    name: str = "VAE"  # VAE, GAN, MLP (a decoder learned from scratch) or Gaussian
+    name: str = "VAE"  # VAE, GAN, MLP (a decoder learned from scratch), Gaussian or TextPoint
     from_: str = ""  # folder of a finished SHIP run whose generator is taken as it is: no stage 1
     only: bool = False  # stop after stage 1
     checkpoint_freq: int = 10  # epochs between checkpoints; the last is always kept

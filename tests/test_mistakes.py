@@ -25,7 +25,10 @@ MISTAKES = {
     "image size": (("INPUT.SIZE", "(224, 224)"), r"is \(224, 224\), but MiniCLIP reads images of 64 x 64"),
     "weights": (("MODEL.BACKBONE.PATH", "nowhere.pt"), "no CLIP weight file at nowhere.pt"),
     "no new names": (("DATASET.SUBSAMPLE_CLASSES", "all"), "train on base, name a file of class names"),
-    "generator": ((f"{GENERATOR}.NAME", "GAN9"), f"{GENERATOR}.NAME is 'GAN9': choose one of GAN, Gaussian, MLP, VAE"),
+    "generator": (
+        (f"{GENERATOR}.NAME", "GAN9"),
+        f"{GENERATOR}.NAME is 'GAN9': choose one of GAN, Gaussian, MLP, TextPoint, VAE",
+    ),
     "views": (("FEATURES.VIEWS", "-1"), "FEATURES.VIEWS is -1"),
 }
 

@@ -80,8 +80,14 @@ class FeatureGenerator(nn.Module):
 
     # -- what all share ---------------------------------------------------------------------------------
 
-    def optimizer(self) -> torch.optim.Optimizer:
-        """AdamW over everything learned (one over all is the reference's three: it works per parameter)."""
+    @property
+    def epochs(self) -> int:
+        """How often stage 1 goes through the base images: EPOCHS, or once where nothing is learned."""
+        return self.options.epochs if any(True for _ in self.parameters()) else 1
+
+    def optimizer(self) -> torch.optim.Optimizer | None:
+        """AdamW over everything learned (one over all is the reference's three: it works per parameter); None where
+        nothing is."""
         return torch.optim.AdamW(self.parameters(), lr=self.options.lr, fused=True)
 
     def latents(self, count: int, rng: torch.Generator) -> Tensor:

@@ -1,4 +1,4 @@
-"""A floor for all generators: a Gaussian around each class's text feature."""
+"""A Gaussian around each class's text feature: spread without synthesis."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Gaussian(FeatureGenerator):
     def build(self, rng: torch.Generator) -> None:
         self.register_buffer("std", torch.ones(self.backbone.dim))  # (d,)
 
-    def optimizer(self) -> torch.optim.Optimizer:
-        return torch.optim.SGD([torch.zeros(1)], lr=self.options.lr)  # there is nothing to optimise
+    def optimizer(self) -> None:
+        return None
 
     def train_batch(self, optimizer, x: Tensor, labels: Tensor, rng: torch.Generator, epoch: int) -> Tensor:
         return (x - self.class_features()[labels]).square().sum(dim=1).mean()[None]

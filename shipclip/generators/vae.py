@@ -13,11 +13,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ..backbones.base import normalise
 from ..features.bank import FeatureBank
 from ..options import one_of
 from ..precision import update
 from . import prompt_decoder
-from .base import GENERATORS, FeatureGenerator, GeneratorOptions, initialise
+from .base import GENERATORS, SAMPLES_AT_ONCE, FeatureGenerator, GeneratorOptions, initialise
+
+MOST_RESIDUALS = 4096  # kept with the generator
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,9 @@ class AutoencoderOptions(GeneratorOptions):
     """Beyond the reference, off in its configuration: KL_ANNEAL and FREE_BITS keep the posterior from collapsing;
     LATENT "posterior" samples from the base images' own posteriors (the aggregated posterior) in place of N(0, I);
     CONTRAST_WEIGHT makes synthetic features tell the classes apart as real ones do, and ANCHOR_WEIGHT keeps them near
-    the class's text feature, where names that training does not show lie as well."""
+    the class's text feature, where names that training does not show lie as well. OBSERVATION "residuals" samples what
+    the likelihood p(x | z) leaves to chance, too: to x_hat comes what a random base image has beyond its own
+    reconstruction. The reference takes the mean, x_hat, so its features spread as little as the latents make them."""
 
     encoder_hidden: int = 2048
     kl_weight: float = 1.0
@@ -34,6 +39,7 @@ class AutoencoderOptions(GeneratorOptions):
     latent: str = "prior"  # sample from N(0, I), or from the base images' posteriors ("posterior")
     contrast_weight: float = 0.0  # real features must find their class among the batch's synthetic ones
     anchor_weight: float = 0.0  # pull synthetic features to the class's text feature
+    observation: str = "mean"  # of p(x | z): its "mean", or the mean plus a base image's residual ("residuals")
 
 
 class Autoencoder(FeatureGenerator):
@@ -53,6 +59,9 @@ class Autoencoder(FeatureGenerator):
         if self.options.latent == "posterior":
             self.register_buffer("posterior_mean", torch.zeros(0, self.backbone.dim))  # (N, d)
             self.register_buffer("posterior_std", torch.zeros(0, self.backbone.dim))  # (N, d)
+        one_of(self.options.observation, "TRAINER.SHIP.GENERATOR.OBSERVATION", ("mean", "residuals"))
+        if self.options.observation == "residuals":
+            self.register_buffer("residuals", torch.zeros(0, self.backbone.dim))  # (R, d)
         self.build_decoder(rng)
 
     def elbo_terms(self, x: Tensor, labels: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -103,6 +112,11 @@ class Autoencoder(FeatureGenerator):
         if self.options.latent == "posterior":
             mean, log_var = self.encoder(bank.features[0])
             self.posterior_mean, self.posterior_std = mean, (log_var / 2).exp()
+        if self.options.observation == "residuals":
+            step = -(-len(bank.labels) // MOST_RESIDUALS)  # evenly over all classes
+            x, labels = bank.features[0, ::step], bank.labels[::step]
+            parts = zip(x.split(SAMPLES_AT_ONCE), labels.split(SAMPLES_AT_ONCE), strict=True)
+            self.residuals = torch.cat([some - self.decode(self.encoder(some)[0], of) for some, of in parts])
 
     def latents(self, count: int, rng: torch.Generator) -> Tensor:
         z = super().latents(count, rng)
@@ -110,6 +124,14 @@ class Autoencoder(FeatureGenerator):
             return z
         rows = torch.randint(len(self.posterior_mean), (count,), generator=rng)
         return self.posterior_mean.cpu()[rows] + self.posterior_std.cpu()[rows] * z
+
+    @torch.no_grad()
+    def sample(self, labels: Tensor, rng: torch.Generator) -> Tensor:
+        x_hat = super().sample(labels, rng)
+        if self.options.observation == "mean":
+            return x_hat
+        rows = torch.randint(len(self.residuals), (len(labels),), generator=rng)
+        return normalise(x_hat + self.residuals[rows.to(x_hat.device)])
 
 
 def contrast(x: Tensor, x_hat: Tensor, labels: Tensor, scale: float) -> Tensor:
