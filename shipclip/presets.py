@@ -9,7 +9,7 @@ from .errors import UserError
 _HERE = Path(__file__).resolve().parent
 # In a wheel they lie within the package, in a checkout beside it.
 CONFIGS = _HERE / "configs" if (_HERE / "configs").is_dir() else _HERE.parent / "configs"
-EMBEDDED = ("MiniWorld", "MiniSource", "MiniSourceShifted")  # data sets that MiniCLIP is made for
+EMBEDDED = ("MiniWorld", "MiniWorldApart", "MiniSource", "MiniSourceShifted")  # data sets that MiniCLIP is made for
 
 OTHERS = {  # methods whose file for ViT-B/16 is not called vit_b16
     "CoOp": "vit_b16_ctxv1",

@@ -12,7 +12,7 @@ from dassl.data.datasets import build_dataset
 import train
 from shipclip.data.miniworld import MiniWorld
 from shipclip.features.source import Source
-from shipclip.miniclip import world
+from shipclip.miniclip import scene, world
 from shipclip.task import Task
 from tests.runs import SMALL, arguments, run
 
@@ -33,18 +33,18 @@ def test_gzsl_trains_on_base_and_tests_on_all(data: Path):
     joint, base, everything = (images(subset, data) for subset in ("gzsl", "base", "all"))
     assert paths(joint.train) == paths(base.train) and paths(joint.val) == paths(base.val)
     assert paths(joint.test) == paths(everything.test)
-    assert joint.labels.names == everything.labels.names and joint.labels.n_base == 20
+    assert joint.labels.names == everything.labels.names and joint.labels.n_base == 36
 
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_dev_holds_no_test_image_and_no_new_class(seed: int, data: Path):
     dev, base, everything = (images(subset, data, seed=seed) for subset in ("dev", "base", "all"))
-    assert dev.labels.names == base.labels.names and dev.labels.n_base == 10
-    assert {item.label for item in dev.train} == set(range(10)) and not dev.val
+    assert dev.labels.names == base.labels.names and dev.labels.n_base == 18
+    assert {item.label for item in dev.train} == set(range(18)) and not dev.val
     assert paths(dev.train) <= paths(base.train)
     assert not paths(dev.test) & paths(dev.train) and not paths(dev.test) & paths(everything.test)
     left_over = SMALL["train"] - 2 + SMALL["val"]  # of each class
-    assert len(dev.test) == 20 * left_over
+    assert len(dev.test) == 36 * left_over
 
 
 def test_one_gzsl_run_has_the_figures_of_training_on_base_and_testing_on_all(data: Path, tmp_path: Path):
@@ -77,7 +77,7 @@ def test_the_penalty_is_chosen_on_dev_and_reported_beside_the_plain_figures(data
 def worlds(data: Path, tmp_path: Path) -> Path:
     """A root with a small MiniWorld and a small second world."""
     (tmp_path / "miniworld").symlink_to(data / "miniworld")
-    world.render_dataset(tmp_path / "minisource", 0, world.SOURCE, world.source_classes())
+    world.render_dataset(tmp_path / "minisource", 0, scene.SOURCE, world.source_classes())
     return tmp_path
 
 
@@ -103,11 +103,11 @@ def test_ship_carries_a_generator_over_and_sees_no_image_of_the_target(worlds: P
     options = ("DATASET.SUBSAMPLE_CLASSES", "all", "TRAINER.SHIP.REAL", False, f"{GENERATOR}.FROM", source)
     result = run(worlds, worlds / "target", "SHIP", *options)
     assert seen == [("MiniWorld", False)]  # the test images, at the end
-    assert result["figures"]["total"] == 40 * SMALL["test"]
+    assert result["figures"]["total"] == 72 * SMALL["test"]
     taken = torch.load(source / "generator" / "model.pth.tar-4", weights_only=True)["state_dict"]["prompt.ctx"]
     assert not (worlds / "target" / "generator").exists() and taken.abs().sum() > 0
     log = (worlds / "target" / "log.txt").read_text()
-    assert "SHIP: 0 base classes with images, 40 new classes by name" in log and "Took the generator from" in log
+    assert "SHIP: 0 base classes with images, 72 new classes by name" in log and "Took the generator from" in log
     again = run(worlds, worlds / "again", "SHIP", *options)
     assert again["figures"] == result["figures"]
 
@@ -131,7 +131,7 @@ def test_a_target_may_have_test_images_alone_as_imagenets_variants_do(worlds: Pa
     monkeypatch.setattr(MiniWorld, "read_split", lambda self: replace(original(self), train=[], val=[]))
     options = ("DATASET.SUBSAMPLE_CLASSES", "all", "TRAINER.SHIP.REAL", False, f"{GENERATOR}.FROM", source)
     result = run(worlds, worlds / "target", "SHIP", *options)
-    assert result["figures"]["total"] == 40 * SMALL["test"]
+    assert result["figures"]["total"] == 72 * SMALL["test"]
     assert train.main(arguments(worlds, worlds / "real", "CoOp", "DATASET.SUBSAMPLE_CLASSES", "all")) == 2
     assert "has no training images" in capsys.readouterr().err
 
@@ -146,7 +146,7 @@ def test_a_source_without_a_generator_is_named(worlds: Path, capsys: pytest.Capt
 
 def test_the_worlds_share_no_class_and_no_image():
     assert not set(world.source_classes()) & set(world.downstream_classes())
-    assert len(set(world.source_classes())) == 40
+    assert len(set(world.source_classes())) == 36
     assert set(world.source_classes()) <= set(world.classnames())
 
 

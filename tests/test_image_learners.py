@@ -26,9 +26,9 @@ def test_a_run_has_joint_figures(whole):
     trainer, _, result = whole
     figures = result["figures"]
     assert (result["trainer"], result["method"]) == (trainer, trainer)
-    assert figures["base_total"] == figures["new_total"] == 20 * SMALL["test"]
+    assert figures["base_total"] == figures["new_total"] == 36 * SMALL["test"]
     assert {"h", "own_h", "own_base_accuracy", "own_new_accuracy", "macro_f1"} <= figures.keys()
-    assert figures["accuracy"] > 100 / 40
+    assert figures["accuracy"] > 100 / 72
 
 
 def test_the_same_seed_gives_the_same_figures_and_weights(whole, data: Path, tmp_path: Path):
@@ -42,7 +42,7 @@ def test_the_same_seed_gives_the_same_figures_and_weights(whole, data: Path, tmp
 def test_an_interrupted_run_ends_with_the_same_figures(
     name: str, call: int, trainer: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    options = (*JOINT, "DATALOADER.TRAIN_X.BATCH_SIZE", 16)
+    options = (*JOINT, "DATALOADER.TRAIN_X.BATCH_SIZE", 32)
     with monkeypatch.context() as patch:
         kill_at_call(patch, method if name == "logits" else tuning, name, call)
         with pytest.raises(Killed):

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 (SCRIPT,) = re.findall(
     r"^```python\n(import shipclip.*?)^```$", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE
 )
-SHAPES = ("circle", "square", "triangle", "star", "heart", "cross", "ring", "diamond", "arrow", "oval")
+SHAPES = ("circle", "square", "triangle", "star", "heart", "cross", "ring", "diamond", "arrow", "drop")
 
 
 def render(folder: Path, name: str, count: int, seed: int) -> None:

@@ -17,7 +17,7 @@ from shipclip.presets import CONFIGS
 from tests.runs import SMALL, arguments, run, same_weights
 
 TRAINED = ("CoOp", "CoCoOp", "SHIP")
-HALF = 20  # base and new classes
+HALF = 36  # base and new classes
 
 
 @pytest.mark.parametrize("trainer", TRAINED)
@@ -94,7 +94,7 @@ def test_the_log_is_complete_and_has_one_line_an_epoch(trained: Path):
     assert log.count("\nepoch [") == 3
     assert log.count("\ngenerator epoch [") == 4
     assert "Finish training\n" in log
-    assert "=> result\n* total: 60\n" in log
+    assert "=> result\n* total: 108\n" in log
 
 
 def test_the_header_says_which_dassl_is_in_use(trained: Path):
@@ -113,7 +113,7 @@ def test_names_of_new_classes_can_come_from_a_file(data: Path, tmp_path: Path):
     (tmp_path / "names.txt").write_text("red plain star\n\npurple dotted ring\n")
     options = ("DATASET.SUBSAMPLE_CLASSES", "all", "TRAINER.SHIP.NEW_CLASSNAMES", tmp_path / "names.txt")
     run(data, tmp_path / "o", "SHIP", *options)
-    assert "40 base classes with images, 2 new classes by name" in (tmp_path / "o" / "log.txt").read_text()
+    assert "72 base classes with images, 2 new classes by name" in (tmp_path / "o" / "log.txt").read_text()
 
 
 def test_a_collapsed_posterior_is_told(data: Path, tmp_path: Path):

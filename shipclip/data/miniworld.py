@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from ..miniclip.world import SHIFTED, SOURCE, dataset_files, downstream_classes, render_dataset, source_classes
+from ..miniclip.scene import SHIFTED, SOURCE
+from ..miniclip.world import apart_classes, dataset_files, downstream_classes, render_dataset, source_classes
 from ..task import Item
 from .base import DATASETS, Dataset
 from .splits import Split
@@ -39,14 +40,23 @@ class _Rendered(Dataset):
 
 @DATASETS.register
 class MiniWorld(_Rendered):
-    """The embedded default: 40 classes that MiniCLIP has never seen."""
+    """The embedded default: 72 classes; base and new ones share colours, textures and shapes to the count."""
 
     dataset_dir = "miniworld"
 
 
 @DATASETS.register
+class MiniWorldApart(_Rendered):
+    """MiniWorld's images with its classes in the order of their names, colour first: base and new ones share no colour,
+    so what is learned of a shifted hue on base classes says nothing of the new ones."""
+
+    dataset_dir = "miniworld"
+    classes = staticmethod(apart_classes)
+
+
+@DATASETS.register
 class MiniSource(_Rendered):
-    """The second world: 40 other classes in another style, the source of transfer experiments."""
+    """The second world: 36 other classes in another style, the source of transfer experiments."""
 
     dataset_dir = "minisource"
     classes = staticmethod(source_classes)

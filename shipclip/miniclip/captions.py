@@ -1,77 +1,141 @@
-"""The captions that MiniCLIP is trained with, and their way through its text tower."""
+"""The captions that MiniCLIP is trained with: of a class, by its name or by what it looks like, and of the scene."""
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
+from functools import cache
+
 import numpy as np
-import torch
-from torch import Tensor, nn
+from numpy.random import Generator
 
 from ..backbones.openai import package
-from .world import COLOURS, SHAPES, TEXTURES
+from .facts import FACTS, PHOTO, SCENE, THING
+from .world import COLOURS, KINDS, SHAPES, TEXTURES, names_of
 
-POSITIONS = 32  # text positions that training reaches: 16 vectors of context and a long caption
 SOS, EOT = 49406, 49407
+UNSAID = -2
+AT_MOST = 4  # facts in one caption
 
-FRAMES = (
-    "{}",
-    "a {}.",
-    "a photo of a {}.",
-    "a photo of a {}.",
-    "a photo of the {}.",
-    "this is a {}.",
-    "a picture of a {}.",
-    "an image of a {}.",
-    "a drawing of a {}.",
-    "one {} on a background.",
-    "a small photo of a {}.",
-    "there is a {} in the image.",
-)
-ORDERS = ("{c} {t} {s}", "{c} {t} {s}", "{c} {t} {s}", "{t} {c} {s}", "{s}, {c} and {t}", "{c} {s}, {t}")
+FRAMES = ("a {} of a {}", "a {} of a {}", "a {} of the {}", "the {} of a {}", "this is a {} of a {}", "one {} of a {}")
+MEDIA = ("photo", "photo", "photo", "picture", "image")
+ORDERS = ("{c} {t} {s}", "{c} {t} {s}", "{t} {c} {s}", "{s}, {c} and {t}", "{c} {s}, {t}")
 
 tokenizer = package().simple_tokenizer.SimpleTokenizer()
 
 
-def caption(attribute: list[int], rng: np.random.Generator) -> tuple[str, list[bool]]:
-    """A caption of (colour, texture, shape) and which of the three it mentions."""
-    words = (list(COLOURS)[attribute[0]], TEXTURES[attribute[1]], SHAPES[attribute[2]])
-    said = [True, True, True]
-    if rng.random() < 0.12:
-        said[rng.integers(3)] = False
-        phrase = " ".join(word for word, keep in zip(words, said, strict=True) if keep)
-    else:
-        phrase = ORDERS[rng.integers(len(ORDERS))].format(c=words[0], t=words[1], s=words[2])
-    return FRAMES[rng.integers(len(FRAMES))].format(phrase), said
+@dataclass(frozen=True)
+class Caption:
+    """A text, and what it says.
+
+    Attributes:
+        text: the words.
+        says: which of colour, texture and shape.
+        facts: the value of each fact, UNSAID where it says nothing of it.
+    """
+
+    text: str
+    says: tuple[bool, bool, bool]
+    facts: tuple[int, ...]
+
+
+def caption(attributes: tuple[int, int, int], facts: list[int], rate: float, rng: Generator) -> Caption:
+    """A caption of an image.
+
+    Args:
+        attributes: places of colour, texture and shape.
+        facts: the value of each fact, -1 where none holds.
+        rate: how often a fact that holds is mentioned.
+    """
+    phrase, says = class_phrase(attributes, rng)
+    chosen = [i for i, value in enumerate(facts) if value >= 0 and rng.random() < rate]
+    chosen = rng.permutation(chosen)[:AT_MOST].tolist() if chosen else []
+    words = {PHOTO: [], THING: [], SCENE: []}
+    for i in chosen:
+        synonyms = FACTS[i].words[facts[i]]
+        words[FACTS[i].of].append(synonyms[rng.integers(len(synonyms))])
+    said = tuple(facts[i] if i in chosen else UNSAID for i in range(len(FACTS)))
+    return Caption(arrange(phrase, words, rng), says, said)
+
+
+def class_phrase(attributes: tuple[int, int, int], rng: Generator) -> tuple[str, tuple[bool, bool, bool]]:
+    """The words for a class, and which of its attributes they say: mostly its name, also what it looks like."""
+    c, t, s = attributes
+    name, _ = names_of(c, t, s)
+    colour, kind = name.split()
+    looks = {"c": colour, "t": TEXTURES[t], "s": SHAPES[s]}
+    turn = rng.random()
+    if turn < 0.50:
+        return name, (True, True, True)
+    if turn < 0.58:
+        return kind, (False, True, True)
+    if turn < 0.68:
+        return f"{name}, a {looks['t']} {looks['s']}", (True, True, True)
+    if turn < 0.92:
+        return ORDERS[rng.integers(len(ORDERS))].format(**looks), (True, True, True)
+    if turn < 0.96:
+        return f"{looks['t']} {looks['s']}", (False, True, True)
+    return f"{colour} {looks['s']}", (True, False, True)
+
+
+def arrange(phrase: str, words: dict[str, list[str]], rng: Generator) -> str:
+    """A caption's words in one of several orders, mostly in front of the class, where prompts have their context."""
+    medium, everything = MEDIA[rng.integers(len(MEDIA))], [w for group in (SCENE, PHOTO, THING) for w in words[group]]
+    turn = rng.random()
+    if turn < 0.35:  # each where it belongs
+        thing = " ".join([*words[THING], phrase])
+        text = _frame(" ".join([*words[PHOTO], medium]), thing, rng)
+        for place in words[SCENE]:
+            text += f" on a {place}" if place.endswith("background") else f" with {place}"
+        return f"{_articles(text)}."
+    rng.shuffle(everything)
+    if turn < 0.65 or not everything:  # all in front
+        return f"{_articles(_frame(' '.join([*everything, medium]), phrase, rng))}."
+    if turn < 0.85:
+        return f"{', '.join(everything)}, {phrase}."
+    return f"{_articles(_frame(medium, phrase, rng))}, {', '.join(everything)}."
+
+
+def _frame(medium: str, thing: str, rng: Generator) -> str:
+    turn = rng.integers(len(FRAMES) + 1)
+    if turn == len(FRAMES):
+        return thing if medium in MEDIA else f"{medium}, {thing}"
+    return FRAMES[turn].format(medium, thing)
+
+
+def _articles(text: str) -> str:
+    return re.sub(r"\b(a|A) (?=[aeiou])", r"\1n ", text)
+
+
+def encode(text: str) -> list[int]:
+    """CLIP's token ids, without start and end; each word's are looked up once."""
+    return [i for word in re.findall(r"[a-z]+|[,.]", text) for i in _ids(word)]
+
+
+@cache
+def _ids(word: str) -> tuple[int, ...]:
+    return tuple(tokenizer.encode(word))
 
 
 def vocabulary() -> list[int]:
     """CLIP's ids of all tokens that captions are made of, sorted, start and EOT last."""
-    texts = [*FRAMES, *ORDERS, *COLOURS, *TEXTURES, *SHAPES]
-    ids = {i for text in texts for i in tokenizer.encode(text.translate(str.maketrans("", "", "{}")))}
-    for order in ORDERS:  # punctuation fuses with neighbouring marks in some frames
-        for frame in FRAMES:
-            ids |= set(tokenizer.encode(frame.format(order.format(c="red", t="plain", s="star"))))
+    texts = [*FRAMES, *MEDIA, *COLOURS, *TEXTURES, *SHAPES, "an on with and , ."]
+    texts += [name for row in KINDS.values() for name in row]
+    texts += [word for fact in FACTS for synonyms in fact.words for word in synonyms]
+    ids = {i for text in texts for i in encode(text.translate(str.maketrans("", "", "{}")))}
     return [*sorted(ids), SOS, EOT]
 
 
-def encode_captions(model: nn.Module, captions: list[list[int]], prefix: int, rng: torch.Generator) -> Tensor:
-    """Text features of captions (compact ids without start and EOT), (len(captions), d).
+def fits(attributes: np.ndarray, facts: np.ndarray, captions: list[Caption]) -> np.ndarray:
+    """Whether each image is as each caption says, (images, captions).
 
     Args:
-        prefix: random context in front of them: n > 0 random vectors, or -n random words for n < 0.
+        attributes: of the images, (B, 3).
+        facts: the images' values, (B, F).
+        captions: of images of these classes, in the same order.
     """
-    last = model.vocab_size - 1  # EOT; the start token is the one before
-    n = min(abs(prefix), POSITIONS - 2 - max(map(len, captions)))
-    lengths = torch.tensor([2 + n + len(ids) for ids in captions])
-    L = int(lengths.max())
-    rows = torch.zeros(len(captions), L, dtype=torch.long)
-    rows[:, 0] = last - 1
-    rows[:, 1 : 1 + n] = torch.randint(last - 1, (len(captions), n), generator=rng)
-    for row, ids in zip(rows, captions, strict=True):
-        row[1 + n : 2 + n + len(ids)] = torch.tensor([*ids, last])
-    x = model.token_embedding(rows)
-    if prefix > 0:
-        x = torch.cat([x[:, :1], torch.randn(len(x), n, x.shape[2], generator=rng) * 0.02, x[:, 1 + n :]], dim=1)
-    for block in model.transformer.resblocks:  # causal, so positions after the longest caption may be left out
-        block.attn_mask = model.build_attention_mask()[:L, :L]
-    x = model.transformer((x + model.positional_embedding[:L]).transpose(0, 1)).transpose(0, 1)
-    return model.ln_final(x[torch.arange(len(x)), lengths - 1]) @ model.text_projection
+    says = np.array([c.says for c in captions])  # (C, 3)
+    said = np.array([c.facts for c in captions])  # (C, F)
+    same = (attributes[:, None] == attributes[None]) | ~says[None]
+    agree = (facts[:, None] == said[None]) | (said == UNSAID)[None]
+    return same.all(axis=2) & agree.all(axis=2)

@@ -1,38 +1,52 @@
 """Train MiniCLIP on the rendered world, from nothing.
 
-    python -m shipclip.miniclip.train [--steps 2400] [--images 100000] [--work DIR]
+    python -m shipclip.miniclip.train [--naming 4500] [--pairs 2500] [--work DIR]
 
-Renders a pool of clean images of the 680 pre-training classes, then fits image and text tower with CLIP's
-contrastive loss. Two things differ from CLIP: a caption may fit several images of a batch, and all pairs that
-fit count as positives (UniCL, Yang et al., CVPR 2022); and half of the batches are look-alikes with few
-colours and textures, because shape is learned last. At times a caption starts with random words or random
-vectors, so that the text tower tolerates learned context in front of a class name.
+Renders a pool of images of all 432 classes in all the variety of `WEB`, and does two things with it:
 
-A killed run goes on from its last checkpoint in the work folder; the finished weights and the log are put
-beside this file.
+1. *Naming.* The image tower learns to name what it sees, colour, texture, shape and every fact of the scene, through
+   linear heads that are thrown away. It begins with `EASY` images, because shape is learned last.
+2. *Pairs.* Image and text tower are fitted to each other with CLIP's contrastive loss. Naming saves most of this stage:
+   from nothing the towers learn the scene first and shape never, in the time that two cores have.
+
+What differs from CLIP's loss:
+
+* A caption may fit several images of a batch, and all pairs that fit count as positives (UniCL, Yang
+  et al., CVPR 2022).
+* Three kinds of batches: any images; look-alikes, with few colours and textures; and images of a few classes, which
+  nothing but the scene tells apart, because else no tower has a reason to keep it.
+* At times a caption starts with random vectors, so that the text tower tolerates learned context.
+
+A killed run goes on from its last checkpoint in the work folder; the finished weights and the log are put beside this
+file.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import ctypes
 import math
 import os
 import time
-from multiprocessing import Pool
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.random import Generator
 from torch import Tensor, nn
 
 from ..backbones.openai import package
-from .captions import POSITIONS, caption, encode_captions, tokenizer, vocabulary
+from . import world
+from .captions import caption, encode, fits, vocabulary
+from .facts import FACTS
+from .images import Images, image_pool, validation_images
+from .scene import WEB
+from .towers import image_features, text_features
 from .weights import FILE, INIT_SEED, MEAN, STD, initial_rows, save_compact
-from .world import CLEAN, COLOURS, SHAPES, TEXTURES, classnames, downstream_classes, image_rng, render
 
-# embed_dim, resolution, vision layers, vision width, patch, and the text side below
+POSITIONS = 48  # text positions that training reaches: 16 vectors of context and a long caption
 VISION = {
     "embed_dim": 128,
     "image_resolution": 64,
@@ -41,96 +55,210 @@ VISION = {
     "vision_patch_size": 8,
 }
 TEXT = {"transformer_width": 128, "transformer_heads": 2, "transformer_layers": 3}
-PEAK_LR, DECAY, WARMUP, CLIP_NORM = 1.2e-3, 0.05, 150, 1.0
+PEAK_LR, VISION_LR, DECAY, WARMUP, CLIP_NORM = 1.2e-3, 4e-4, 0.05, 100, 1.0
+NAMING_BATCH, PAIRS_BATCH = 128, 256
+EASY_UNTIL = 0.45  # share of the naming stage in which easy images grow fewer and fewer, from all to none
+FACT_WEIGHT = 0.2  # of a fact's loss when naming; an attribute's has 1
+KINDS = ("any", "alike", "few")  # of batches of pairs
+SHARES = (0.35, 0.35, 0.30)
+MENTIONED = (0.35, 0.15, 0.60)  # how often a fact is mentioned in the captions of each kind
+CONTEXT_RATE = 0.05  # batches whose captions start with random vectors
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=2400)
-    parser.add_argument("--images", type=int, default=100_000, help="size of the rendered pool")
+    parser.add_argument("--naming", type=int, default=4500, help="steps of the first stage")
+    parser.add_argument("--pairs", type=int, default=2500, help="steps of the second stage")
+    parser.add_argument("--images", type=int, default=180_000, help="size of the rendered pool, a fifth of it easy")
     parser.add_argument("--work", type=Path, default=Path("output/miniclip"), help="pool and checkpoints")
     parser.add_argument("--out", type=Path, default=FILE, help="where the finished weights go")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--stop", type=int, default=None, help="stop after this many steps, to go on later")
-    parser.add_argument("--every", type=int, default=250, help="steps between checkpoints and log lines")
+    parser.add_argument("--every", type=int, default=500, help="steps between checkpoints and log lines")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
-    pool, labels = image_pool(args.work / f"pool{args.images}.npy", args.images, args.seed)
-    train(args, pool, labels)
+    keep_memory()
+    Training(args).run()
 
 
-# -- data -----------------------------------------------------------------------------------------------------
+def keep_memory() -> None:
+    """Have glibc keep freed memory: else every large tensor is mapped anew, which takes a third of the time."""
+    try:
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD
+        libc.mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD
+    except (OSError, AttributeError):  # another C library
+        pass
 
 
-def attributes() -> Tensor:
-    """(colour, texture, shape) indices of the pre-training classes, (680, 3)."""
-    held_out = set(downstream_classes())
-    rows = [
-        (c, t, s)
-        for c, colour in enumerate(COLOURS)
-        for t, texture in enumerate(TEXTURES)
-        for s, shape in enumerate(SHAPES)
-        if f"{colour} {texture} {shape}" not in held_out
-    ]
-    return torch.tensor(rows)
+class Training:
+    """Both stages; a step is a function of the seed and its number alone."""
+
+    def __init__(self, args: argparse.Namespace):
+        self.args, self.steps = args, args.naming + args.pairs
+        self.pool = image_pool(args.work / f"pool{args.images}.npz", args.images, args.seed)
+        attributes, place = np.unique(self.pool.attributes[self.pool.easy :], axis=0, return_inverse=True)
+        self.classes = attributes  # of the pairs, (C, 3)
+        self.of_class = [np.flatnonzero(place.ravel() == c) + self.pool.easy for c in range(len(attributes))]
+        self.vocabulary = vocabulary()
+        self.compact = {token: i for i, token in enumerate(self.vocabulary)}
+        self.model = build(self.vocabulary)
+        self.heads = nn.Linear(VISION["embed_dim"], sum(SIZES))
+        self.held_out = validation_images(WEB)
+
+    # -- the loop -----------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        args, model = self.args, self.model
+        optimizer, log, start, seconds = None, [], 0, 0.0
+        checkpoint = args.work / "checkpoint.pt"
+        state = torch.load(checkpoint, weights_only=True) if checkpoint.is_file() else None
+        if state:
+            model.load_state_dict(state["model"])
+            self.heads.load_state_dict(state["heads"])
+            start, log, seconds = state["step"], state["log"], state["seconds"]
+            print(f"going on from step {start}", flush=True)
+        began, losses = time.time(), {}
+        for step in range(start, min(self.steps, args.stop or self.steps)):
+            if optimizer is None or step == args.naming:
+                optimizer = self.optimizer(step)
+                if state and (start <= args.naming) == (step < args.naming):  # the stage of the last step done
+                    optimizer.load_state_dict(state["optimizer"])
+            for group in optimizer.param_groups:
+                group["lr"] = group["peak"] * self.schedule(step)
+            kind, loss = self.naming_loss(step) if step < args.naming else self.pairs_loss(step - args.naming)
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], CLIP_NORM)
+            optimizer.step()
+            model.logit_scale.data.clamp_(0, math.log(100))
+            losses.setdefault(kind, []).append(loss.item())
+            done = step + 1
+            if done % args.every == 0 or done in (args.naming, self.steps):
+                spent = seconds + time.time() - began
+                log.append(self.log_line(done, losses, spent))
+                print({k: v for k, v in zip(LOG_COLUMNS, log[-1], strict=True) if v != ""}, flush=True)
+                losses = {}
+                parts = {"model": model, "heads": self.heads, "optimizer": optimizer}
+                saved = {name: part.state_dict() for name, part in parts.items()}
+                temporary = checkpoint.with_suffix(f".tmp{os.getpid()}")
+                torch.save({**saved, "step": done, "log": log, "seconds": spent}, temporary)
+                os.replace(temporary, checkpoint)
+                save_compact(args.out, model.state_dict(), self.vocabulary)
+                with open(args.out.with_name("train_log.csv"), "w", newline="") as file:
+                    csv.writer(file, lineterminator="\n").writerows([LOG_COLUMNS, *log])
+
+    def optimizer(self, step: int) -> torch.optim.Optimizer:
+        """AdamW of the stage that a step belongs to; matrices decay, vectors do not."""
+        groups = []
+        if step < self.args.naming:
+            parts = [(PEAK_LR, [*self.model.visual.parameters(), *self.heads.parameters()])]
+        else:
+            towers = {name.startswith("visual."): [] for name, _ in self.model.named_parameters()}
+            for name, parameter in self.model.named_parameters():
+                towers[name.startswith("visual.")].append(parameter)
+            parts = [(VISION_LR if self.args.naming else PEAK_LR, towers[True]), (PEAK_LR, towers[False])]
+        for peak, parameters in parts:
+            for decays in (True, False):
+                some = [p for p in parameters if (p.dim() >= 2) == decays]
+                groups.append({"params": some, "weight_decay": DECAY if decays else 0.0, "peak": peak})
+        return torch.optim.AdamW(groups, lr=PEAK_LR, betas=(0.9, 0.98), fused=True)
+
+    def schedule(self, step: int) -> float:
+        """Each stage's learning rate relative to its peak: warm-up, then cosine to zero."""
+        first, steps = (0, self.args.naming) if step < self.args.naming else (self.args.naming, self.args.pairs)
+        done = step - first
+        return min(1.0, (done + 1) / WARMUP) * (1 + math.cos(math.pi * done / steps)) / 2
+
+    def log_line(self, done: int, losses: dict[str, list[float]], seconds: float) -> list:
+        means = [round(float(np.mean(losses[name])), 4) if name in losses else "" for name in ("naming", *KINDS)]
+        measure = self.named if done <= self.args.naming else self.zero_shot
+        return [done, *means, round(measure(self.held_out), 2), round(seconds)]
+
+    # -- naming -------------------------------------------------------------------------------------------
+
+    def naming_loss(self, step: int) -> tuple[str, Tensor]:
+        """Cross entropy of each attribute and (FACT_WEIGHT) of each fact that holds, on one batch."""
+        args, pool = self.args, self.pool
+        rng, noise = np.random.default_rng([args.seed, 0, step]), torch.Generator().manual_seed(step)
+        easy = rng.random(NAMING_BATCH) < 1 - step / (EASY_UNTIL * args.naming)
+        anywhere = rng.random(NAMING_BATCH)
+        rows = np.where(easy, anywhere * pool.easy, pool.easy + anywhere * (len(pool) - pool.easy)).astype(np.int64)
+        guesses = self.guesses(augment(pixels_of(pool, rows), noise))
+        truth = torch.from_numpy(np.concatenate([pool.attributes[rows], pool.facts[rows]], axis=1)).long()
+        loss = torch.zeros(())
+        for i, guess in enumerate(guesses):
+            if (truth[:, i] >= 0).any():
+                weight = 1.0 if i < 3 else FACT_WEIGHT
+                loss = loss + weight * F.cross_entropy(guess, truth[:, i], ignore_index=-1)
+        return "naming", loss
+
+    def guesses(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """Logits of each attribute and each fact, (B, values)."""
+        return self.heads(image_features(self.model.visual, pixels).float()).split(SIZES, dim=1)
+
+    @torch.no_grad()
+    def named(self, images: Images) -> float:
+        """Images whose colour, texture and shape are all named right, percent."""
+        truth = torch.from_numpy(images.attributes)
+        guesses = self.guesses(normalise_pixels(pixels_of(images, slice(None)).float() / 255))
+        right = torch.stack([guess.argmax(dim=1) == truth[:, i] for i, guess in enumerate(guesses[:3])])
+        return 100 * right.all(dim=0).float().mean().item()
+
+    # -- pairs --------------------------------------------------------------------------------------------
+
+    def pairs_loss(self, step: int) -> tuple[str, Tensor]:
+        """CLIP's symmetric loss on one batch; every caption that fits an image is a positive."""
+        args, pool = self.args, self.pool
+        rng = np.random.default_rng([args.seed, 1, step])
+        noise = torch.Generator().manual_seed((args.seed + 1) * 1_000_003 + step)
+        kind = int(rng.choice(len(KINDS), p=SHARES))
+        rows = draw_batch(self.of_class, self.classes, KINDS[kind], PAIRS_BATCH, rng)
+        attributes, facts = pool.attributes[rows], pool.facts[rows]
+        captions = [
+            caption(tuple(a), f, MENTIONED[kind], rng) for a, f in zip(attributes.tolist(), facts.tolist(), strict=True)
+        ]
+        vectors = int(rng.integers(1, 17)) if rng.random() < CONTEXT_RATE else 0
+        image = F.normalize(image_features(self.model.visual, augment(pixels_of(pool, rows), noise)).float(), dim=1)
+        text = F.normalize(self.texts([c.text for c in captions], vectors, noise).float(), dim=1)
+        positive = torch.from_numpy(fits(attributes, facts, captions)).float()  # (images, captions)
+        logits = self.model.logit_scale.exp() * image @ text.T
+        by_image = F.cross_entropy(logits, positive / positive.sum(dim=1, keepdim=True))
+        by_text = F.cross_entropy(logits.T, positive.T / positive.T.sum(dim=1, keepdim=True))
+        return KINDS[kind], (by_image + by_text) / 2
+
+    def texts(self, texts: list[str], vectors: int = 0, rng: torch.Generator | None = None) -> Tensor:
+        """Features of texts, with so many random vectors in front of each: (B, d)."""
+        rows = [[self.compact[i] for i in encode(text)] for text in texts]
+        vectors = min(vectors, POSITIONS - 2 - max(map(len, rows)))
+        last = len(self.vocabulary) - 1  # EOT; the start token is the one before
+        ids = torch.full((len(rows), 2 + vectors + max(map(len, rows))), last)
+        ids[:, 0] = last - 1
+        for line, row in zip(ids, rows, strict=True):
+            line[1 + vectors : 1 + vectors + len(row)] = torch.tensor(row)
+        x = self.model.token_embedding(ids)
+        if vectors:
+            context = torch.randn(len(rows), vectors, x.shape[2], generator=rng) * 0.02
+            x = torch.cat([x[:, :1], context, x[:, 1 + vectors :]], dim=1)
+        return text_features(self.model, x, torch.tensor([2 + vectors + len(row) for row in rows]))
+
+    @torch.no_grad()
+    def zero_shot(self, images: Images) -> float:
+        """Zero-shot accuracy over MiniWorld's classes, percent."""
+        names = world.downstream_classes()
+        text = F.normalize(self.texts([f"a photo of a {name}." for name in names]).float(), dim=1)
+        pixels = normalise_pixels(pixels_of(images, slice(None)).float() / 255)
+        image = F.normalize(image_features(self.model.visual, pixels).float(), dim=1)
+        place = {world.attributes(name): i for i, name in enumerate(names)}
+        labels = torch.tensor([place[tuple(row)] for row in images.attributes.tolist()])
+        return 100 * ((image @ text.T).argmax(dim=1) == labels).float().mean().item()
 
 
-def image_pool(file: Path, count: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Rendered pre-training images, uint8 (N, 3, 64, 64), and their class indices, class by class in turn."""
-    names = [name for name in classnames() if name not in set(downstream_classes())]
-    labels = torch.arange(count) % len(names)
-    if not file.is_file():
-        started = time.time()
-        jobs = [(names[i % len(names)], seed, i // len(names)) for i in range(count)]
-        with Pool(os.cpu_count()) as workers:
-            images = np.stack(list(workers.imap(_render_one, jobs, chunksize=500)))
-        temporary = file.with_suffix(f".tmp{os.getpid()}.npy")
-        np.save(temporary, images)
-        os.replace(temporary, file)
-        print(f"rendered {count} images in {time.time() - started:.0f} s", flush=True)
-    return torch.from_numpy(np.load(file)).permute(0, 3, 1, 2), labels
-
-
-def _render_one(job: tuple[str, int, int]) -> np.ndarray:
-    name, seed, number = job
-    return render(name, image_rng(seed + 1000, name, number), CLEAN)
-
-
-def draw_batch(by_attribute: Tensor, images_of_class: list[Tensor], size: int, rng: torch.Generator) -> Tensor:
-    """Indices of a batch's images: any classes, or (every other time) few colours and textures."""
-    if torch.rand((), generator=rng) < 0.5:
-        classes = torch.arange(len(by_attribute))
-    else:
-        colours = torch.randperm(len(COLOURS), generator=rng)[: 1 + torch.randint(3, (), generator=rng)]
-        textures = torch.randperm(len(TEXTURES), generator=rng)[: 1 + torch.randint(3, (), generator=rng)]
-        fits = torch.isin(by_attribute[:, 0], colours) & torch.isin(by_attribute[:, 1], textures)
-        classes = fits.nonzero().squeeze(1)
-    chosen = classes[torch.randint(len(classes), (size,), generator=rng)]
-    picks = torch.randint(2**31, (size,), generator=rng)
-    return torch.stack([images_of_class[c][p % len(images_of_class[c])] for c, p in zip(chosen, picks, strict=True)])
-
-
-def augment(images: Tensor, rng: torch.Generator) -> Tensor:
-    """Zoom, shift, mirror and light, then CLIP's normalisation; uint8 to float, (B, 3, 64, 64)."""
-    B = len(images)
-    uniform = torch.rand(B, 5, generator=rng)
-    zoom = 0.85 + 0.4 * uniform[:, 0]
-    mirror = torch.where(uniform[:, 1] < 0.5, -1.0, 1.0)
-    theta = torch.zeros(B, 2, 3)
-    theta[:, 0, 0], theta[:, 1, 1] = zoom * mirror, zoom
-    theta[:, :, 2] = (uniform[:, 2:4] - 0.5) * 0.3
-    grid = F.affine_grid(theta, images.shape, align_corners=False)
-    out = F.grid_sample(images.float() / 255, grid, padding_mode="reflection", align_corners=False)
-    out = (out * (0.85 + 0.3 * uniform[:, 4, None, None, None])).clamp(0, 1)
-    return normalise_pixels(out)
-
-
-def normalise_pixels(images: Tensor) -> Tensor:
-    return (images - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
-
-
-# -- training -------------------------------------------------------------------------------------------------
+LOG_COLUMNS = (
+    *("step", "loss of naming", "of any images", "of look-alikes", "of few classes"),
+    *("accuracy (%)", "seconds"),
+)
+SIZES = [len(world.COLOURS), len(world.TEXTURES), len(world.SHAPES), *(len(fact.words) for fact in FACTS)]
 
 
 def build(vocab: list[int]) -> nn.Module:
@@ -142,106 +270,47 @@ def build(vocab: list[int]) -> nn.Module:
     return model
 
 
-def train(args: argparse.Namespace, pool: Tensor, labels: Tensor) -> None:
-    vocab = vocabulary()
-    compact = {token: i for i, token in enumerate(vocab)}
-    by_attribute = attributes()
-    images_of_class = [(labels == c).nonzero().squeeze(1) for c in range(len(by_attribute))]
-    model = build(vocab)
-    decayed = [p for p in model.parameters() if p.dim() >= 2]
-    others = [p for p in model.parameters() if p.dim() < 2]
-    groups = [{"params": decayed, "weight_decay": DECAY}, {"params": others, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=PEAK_LR, betas=(0.9, 0.98))
-    held_out = validation_images()
-
-    checkpoint, log, start, seconds = args.work / "checkpoint.pt", [], 0, 0.0
-    if checkpoint.is_file():
-        state = torch.load(checkpoint, weights_only=True)
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        start, log, seconds = state["step"], state["log"], state["seconds"]
-        print(f"going on from step {start}", flush=True)
-    began, losses = time.time(), []
-    for step in range(start, min(args.steps, args.stop or args.steps)):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, args.steps)
-        loss = training_loss(model, pool, by_attribute, labels, images_of_class, compact, args.batch, args.seed, step)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
-        optimizer.step()
-        model.logit_scale.data.clamp_(0, math.log(100))
-        losses.append(loss.item())
-        if (step + 1) % args.every == 0 or step + 1 == args.steps:
-            model.eval()
-            accuracy = zero_shot(model, compact, *held_out)
-            model.train()
-            spent = seconds + time.time() - began
-            log.append([step + 1, round(sum(losses) / len(losses), 4), round(accuracy, 2), round(spent)])
-            print(dict(zip(LOG_COLUMNS, log[-1], strict=True)), flush=True)
-            losses = []
-            state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}
-            temporary = checkpoint.with_suffix(f".tmp{os.getpid()}")
-            torch.save({**state, "log": log, "seconds": spent}, temporary)
-            os.replace(temporary, checkpoint)
-            save_compact(args.out, model.state_dict(), vocab)
-            with open(args.out.with_name("train_log.csv"), "w", newline="") as file:
-                csv.writer(file, lineterminator="\n").writerows([LOG_COLUMNS, *log])
+# -- data -----------------------------------------------------------------------------------------------------
 
 
-LOG_COLUMNS = ["step", "loss", "held-out accuracy (%)", "seconds"]
+def draw_batch(of_class: list[np.ndarray], classes: np.ndarray, kind: str, size: int, rng: Generator) -> np.ndarray:
+    """Rows of a batch's images, (size,).
+
+    Args:
+        of_class: rows of each class's images.
+        classes: colour, texture and shape of each class, (C, 3).
+        kind: of any classes, of few colours and textures ("alike"), or of one to four classes ("few").
+    """
+    chosen = np.arange(len(classes))
+    if kind == "alike":
+        colours = rng.permutation(len(world.COLOURS))[: rng.integers(1, 4)]
+        textures = rng.permutation(len(world.TEXTURES))[: rng.integers(1, 4)]
+        chosen = chosen[np.isin(classes[:, 0], colours) & np.isin(classes[:, 1], textures)]
+    if kind == "few":
+        chosen = rng.permutation(chosen)[: rng.integers(1, 5)]
+    return np.array([rng.choice(of_class[c]) for c in rng.choice(chosen, size)])
 
 
-def training_loss(
-    model, pool, by_attribute, labels, images_of_class, compact, size: int, seed: int, step: int
-) -> Tensor:
-    """CLIP's symmetric loss on the step's batch; every caption that fits an image is a positive."""
-    rng = torch.Generator().manual_seed(seed * 1_000_003 + step)
-    words = np.random.default_rng([seed, step])
-    picks = draw_batch(by_attribute, images_of_class, size, rng)
-    shown = by_attribute[labels[picks]]  # (B, 3)
-    captions, said = zip(*(caption(row, words) for row in shown.tolist()), strict=True)
-    ids = [[compact[i] for i in tokenizer.encode(text)] for text in captions]
-    with torch.autocast("cpu", torch.bfloat16):
-        image = model.encode_image(augment(pool[picks], rng))
-        text = encode_captions(model, ids, draw_prefix(words), rng)
-    image, text = F.normalize(image.float(), dim=1), F.normalize(text.float(), dim=1)
-    fits = ((shown[:, None] == shown[None]) | ~torch.tensor(said)[None]).all(dim=2).float()  # image x caption
-    logits = model.logit_scale.exp() * image @ text.T
-    by_image = F.cross_entropy(logits, fits / fits.sum(dim=1, keepdim=True))
-    by_text = F.cross_entropy(logits.T, fits.T / fits.T.sum(dim=1, keepdim=True))
-    return (by_image + by_text) / 2
+def pixels_of(images: Images, rows) -> Tensor:
+    """uint8, (B, 3, 64, 64)."""
+    return torch.from_numpy(images.pixels[rows]).permute(0, 3, 1, 2)
 
 
-def draw_prefix(rng: np.random.Generator) -> int:
-    """A batch's random context: mostly none; one time in five vectors, one in ten words."""
-    kind = rng.random()
-    if kind < 0.7:
-        return 0
-    return int(rng.integers(1, 17)) if kind < 0.9 else -int(rng.integers(1, 7))
+def augment(images: Tensor, rng: torch.Generator) -> Tensor:
+    """A little zoom, shift and mirroring, then CLIP's normalisation; uint8 to float, (B, 3, 64, 64)."""
+    B = len(images)
+    uniform = torch.rand(B, 4, generator=rng)
+    zoom = 0.92 + 0.16 * uniform[:, 0]
+    mirror = torch.where(uniform[:, 1] < 0.5, -1.0, 1.0)
+    theta = torch.zeros(B, 2, 3)
+    theta[:, 0, 0], theta[:, 1, 1] = zoom * mirror, zoom
+    theta[:, :, 2] = (uniform[:, 2:4] - 0.5) * 0.2
+    grid = F.affine_grid(theta, images.shape, align_corners=False)
+    return normalise_pixels(F.grid_sample(images.float() / 255, grid, padding_mode="reflection", align_corners=False))
 
 
-def learning_rate(step: int, steps: int) -> float:
-    if step < WARMUP:
-        return PEAK_LR * (step + 1) / WARMUP
-    return PEAK_LR / 2 * (1 + math.cos(math.pi * (step - WARMUP) / max(1, steps - WARMUP)))
-
-
-def validation_images() -> tuple[Tensor, Tensor]:
-    """Ten clean images of each held-out class, from a seed that nothing else uses: (400, 3, 64, 64), (400,)."""
-    names = downstream_classes()
-    images = np.stack([render(n, image_rng(500, n, i), CLEAN) for n in names for i in range(10)])
-    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
-    return normalise_pixels(pixels), torch.arange(len(names)).repeat_interleave(10)
-
-
-@torch.no_grad()
-def zero_shot(model: nn.Module, compact: dict[int, int], images: Tensor, labels: Tensor) -> float:
-    """Zero-shot accuracy over the 40 held-out classes, percent."""
-    ids = [[compact[i] for i in tokenizer.encode(f"a photo of a {name}.")] for name in downstream_classes()]
-    text = F.normalize(encode_captions(model, ids, 0, torch.Generator()), dim=1)
-    image = F.normalize(model.encode_image(images), dim=1)
-    return ((image @ text.T).argmax(dim=1) == labels).float().mean().item() * 100
+def normalise_pixels(images: Tensor) -> Tensor:
+    return (images - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
 
 
 if __name__ == "__main__":

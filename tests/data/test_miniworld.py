@@ -12,10 +12,10 @@ from tests.data.conftest import names, task
 
 def test_the_published_sizes():
     assert world.SPLITS.keys() == {"train", "val", "test"}
-    assert len(world.downstream_classes()) == 40
+    assert len(world.downstream_classes()) == 72
 
 
-@pytest.mark.parametrize(("subset", "classes"), [("all", 40), ("base", 20), ("new", 20)])
+@pytest.mark.parametrize(("subset", "classes"), [("all", 72), ("base", 36), ("new", 36)])
 def test_every_class_has_its_images(data: Path, subset: str, classes: int):
     dataset = task(MiniWorld, data, subset=subset)
     assert len(names(dataset)) == classes
@@ -37,4 +37,4 @@ def test_two_processes_that_start_at_once_leave_whole_images(tmp_path: Path):
         worker.join()
         assert worker.exitcode == 0
     assert [p.name for p in tmp_path.iterdir()] == ["images"]
-    assert len(list((tmp_path / "images").rglob("*.png"))) == 120
+    assert len(list((tmp_path / "images").rglob("*.png"))) == 3 * 72

@@ -35,5 +35,5 @@ def test_tip_adapters_cache_holds_synthetic_features_of_new_classes(data: Path, 
     run(data, tmp_path / "a", "SHIP", "DATASET.SUBSAMPLE_CLASSES", "gzsl", flags=flags)
     state = torch.load(tmp_path / "a" / "prompt_learner" / "model.pth.tar-1", weights_only=True)["state_dict"]
     counts = torch.bincount(state["labels"])
-    assert counts.tolist() == [2] * 40  # two shots of each base class, as many of each new one
-    torch.testing.assert_close(state["keys"].norm(dim=1), torch.ones(80))
+    assert counts.tolist() == [2] * 72  # two shots of each base class, as many of each new one
+    torch.testing.assert_close(state["keys"].norm(dim=1), torch.ones(144))

@@ -18,7 +18,7 @@ from shipclip.miniclip import world
 from tests.runs import run
 
 BASE = ("red plain circle", "blue striped star", "green dotted heart")
-NEW = ("pink wavy ring",)
+NEW = ("magenta wavy ring",)
 SHORT = {"OPTIM.MAX_EPOCH": 3, "TRAINER.SHIP.GENERATOR.EPOCHS": 3}
 LEARNERS = ("CoOp", "CoCoOp", "CLIPAdapter", "TipAdapter", "TipAdapterF", "LinearProbe", "GDA", "ZeroshotCLIP")
 
@@ -159,7 +159,7 @@ def test_a_run_of_train_py_opens_in_the_same_way(data: Path, tmp_path: Path, mon
     moved = tmp_path / "gone"
     monkeypatch.setattr("shipclip.data.DATASETS.get", lambda *_: pytest.fail("the data set was asked for"))
     opened = shipclip.load(tmp_path / "run")
-    assert len(opened.classes) == 40 and opened.figures["accuracy"] == result["figures"]["accuracy"]
+    assert len(opened.classes) == 72 and opened.figures["accuracy"] == result["figures"]["accuracy"]
     wanted = [p.name for p in opened.predict(tests)]
     opened.save(moved)
     assert [p.name for p in shipclip.load(moved).predict(tests)] == wanted

@@ -69,8 +69,8 @@ def test_a_run_on_base_classes_is_shown_with_all_classes(data: Path, tmp_path: P
     run(data, tmp_path / "a", "SHIP")
     args = figures.argparse.Namespace(picture="confusion", folders=[str(tmp_path / "a")], root="")
     method, halves = figures.open_ship(args)
-    assert {half: len(labels) for half, labels in halves.items()} == {"base": 20, "new": 20}
-    assert len(method.task.labels.names) == 40
+    assert {half: len(labels) for half, labels in halves.items()} == {"base": 36, "new": 36}
+    assert len(method.task.labels.names) == 72
 
 
 def test_a_run_of_another_method_has_no_generator(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
@@ -82,7 +82,7 @@ def test_a_run_of_another_method_has_no_generator(data: Path, tmp_path: Path, ca
 def test_the_confusion_of_a_perfect_generator_is_the_diagonal(ship: Path, monkeypatch: pytest.MonkeyPatch):
     opened = open_run(ship)
     bank = opened.source.bank("test")
-    means = torch.stack([bank.features[0, bank.labels == i].mean(dim=0) for i in range(40)])
+    means = torch.stack([bank.features[0, bank.labels == i].mean(dim=0) for i in range(72)])
 
     class Perfect:
         def sample(self, labels, rng):
@@ -93,8 +93,8 @@ def test_the_confusion_of_a_perfect_generator_is_the_diagonal(ship: Path, monkey
     monkeypatch.setattr(pictures, "confusion", lambda shares, names, n: drawn.update(shares=shares, names=names, n=n))
     args = figures.argparse.Namespace(picture="confusion", folders=["x"], root="")
     figures.confusion(args)
-    np.testing.assert_allclose(drawn["shares"], np.eye(40))
-    assert drawn["n"] == 20 and drawn["names"][0] == "blue checkered star"
+    np.testing.assert_allclose(drawn["shares"], np.eye(72))
+    assert drawn["n"] == 36 and drawn["names"][0] == "red zat"
 
 
 def rows() -> list[Row]:
@@ -166,7 +166,7 @@ def test_words_of_images_prior_and_line_are_written(ship: Path, tmp_path: Path, 
     assert interpret.main(command) == 0
     lines = (tmp_path / "interpret.md").read_text().splitlines()
     assert len(lines) == 2 + 3 + 3 + 4 and "p_4 + r" in lines[0]
-    assert "image of blue checkered star" in lines[2]
+    assert "image of red zat" in lines[2]
     first, last = (line.split("|")[2:] for line in (lines[8], lines[11]))
     assert first == lines[2].split("|")[2:] and last == lines[3].split("|")[2:]  # the line's ends are the images
     assert is_picture(tmp_path / "interpret")
