@@ -14,17 +14,18 @@
 # name, then KEY VALUE pairs under TRAINER
 ablations() {
     local hard=100.0 # CLIP's logit scale
-    if is_embedded "$dataset"; then hard=20.0; fi
+    if is_embedded "$dataset"; then hard=30.0; fi
     cat <<END
 SHIP
 GAN               SHIP.GENERATOR.NAME GAN
 MLP               SHIP.GENERATOR.NAME MLP
 Gaussian          SHIP.GENERATOR.NAME Gaussian
+TextPoint         SHIP.GENERATOR.NAME TextPoint
+residuals         SHIP.GENERATOR.OBSERVATION residuals
 generator-words   SHIP.GENERATOR.CTX_INIT a_photo_of_a
 learner-random    SHIP.CTX_INIT ""
-kl-0.003          SHIP.GENERATOR.KL_WEIGHT 0.003
-kl-0.3            SHIP.GENERATOR.KL_WEIGHT 0.3
-kl-1              SHIP.GENERATOR.KL_WEIGHT 1.0
+kl-0.01           SHIP.GENERATOR.KL_WEIGHT 0.01
+kl-0.1            SHIP.GENERATOR.KL_WEIGHT 0.1
 L-1               SHIP.GENERATOR.N_CTX 1
 L-16              SHIP.GENERATOR.N_CTX 16
 hidden-quarter    SHIP.GENERATOR.HIDDEN 256 SHIP.GENERATOR.ENCODER_HIDDEN 128
@@ -44,14 +45,15 @@ contrast          SHIP.GENERATOR.CONTRAST_WEIGHT 1.0
 text-anchor       SHIP.GENERATOR.ANCHOR_WEIGHT 1.0
 tuned
 tuned-hard        SHIP.LOGIT_SCALE $hard
-tuned-joint-alone SHIP.OWN_WEIGHT 0.0
-tuned-own-alone   SHIP.JOINT_WEIGHT 0.0
+tuned-own-joint   SHIP.OWN_WEIGHT 1.0
 tuned-ratio-0.2   CLIPADAPTER.RATIO 0.2
 tuned-share-2     SHIP.SYNTHETIC_SHARE 2.0
 tuned-contrast    SHIP.GENERATOR.CONTRAST_WEIGHT 1.0
 tuned-anchor      SHIP.GENERATOR.ANCHOR_WEIGHT 1.0
 tuned-posterior   SHIP.GENERATOR.LATENT posterior
 tuned-Gaussian    SHIP.GENERATOR.NAME Gaussian
+tuned-TextPoint   SHIP.GENERATOR.NAME TextPoint
+tuned-mean        SHIP.GENERATOR.OBSERVATION mean
 END
 }
 

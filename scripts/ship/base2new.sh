@@ -5,8 +5,9 @@
 #   bash scripts/ship/base2new.sh [DATASET] [SEEDS...]          the embedded data set, seeds 1 2 3
 #   DATA=/path/to/data bash scripts/ship/base2new.sh caltech101
 #
-# From the environment: METHODS (default "ZeroshotCLIP CoOp CoCoOp SHIP", on the embedded data set also CoOp-all,
-# which is CoOp on real shots of all classes: the upper bound), JOBS as in _experiment.sh, and DATA CFG SHOTS OUTPUT
+# From the environment: METHODS (default "ZeroshotCLIP CoOp CoCoOp SHIP"; on the embedded data sets also SHIP with plain text
+# features for synthetic ones, the floor; SHIP as validation likes it; and CoOp-all, which is CoOp on real shots of all
+# classes: the upper bound), JOBS as in _experiment.sh, and DATA CFG SHOTS OUTPUT
 # FEATURE_CACHE OPTS PYTHON VERBOSE as in _run.sh.
 . "$(dirname "${BASH_SOURCE[0]}")/_run.sh"
 . "$(dirname "${BASH_SOURCE[0]}")/_experiment.sh"
@@ -14,7 +15,7 @@
 take_arguments "$@"
 if [ -z "${METHODS:-}" ]; then
     METHODS="ZeroshotCLIP CoOp CoCoOp SHIP"
-    if [ "$dataset" = miniworld ]; then METHODS+=" CoOp-all"; fi
+    if is_embedded "$dataset"; then METHODS+=" SHIP:miniclip_textpoint $(tuned_for "$dataset") CoOp-all"; fi
 fi
 need_dataset "$dataset"
 

@@ -14,8 +14,8 @@ export SEEDS="${seeds[*]}"
 
 # The paper's ablations, and the tuned config with one piece taken out. Options that nothing hangs on are tried within the
 # base classes alone (SUBSET=dev bash scripts/ship/ablation.sh), not on test images.
-export ROWS=${ROWS:-SHIP GAN MLP Gaussian generator-words learner-random kl-0.003 kl-0.3 kl-1 L-1 L-16 hidden-quarter \
-    hidden-double share-0.25 share-4 tuned tuned-hard tuned-joint-alone tuned-ratio-0.2 tuned-Gaussian}
+export ROWS=${ROWS:-SHIP GAN MLP Gaussian TextPoint residuals generator-words learner-random kl-0.01 kl-0.1 L-1 L-16 \
+    hidden-quarter hidden-double share-0.25 share-4 tuned tuned-hard tuned-ratio-0.2 tuned-Gaussian tuned-TextPoint tuned-mean}
 
 status=0
 begin=$SECONDS

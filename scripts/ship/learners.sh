@@ -11,7 +11,7 @@
 
 take_arguments "$@"
 best=$(tuned_for "$dataset") # as validation likes; on the embedded data set also CoOp and CLIP-Adapter alone
-if is_embedded "$dataset"; then best+=" CoOp:miniclip_ep600 CLIPAdapter:miniclip_tuned"; fi
+if is_embedded "$dataset"; then best+=" CoOp:miniclip_ep200 CLIPAdapter:miniclip_tuned"; fi
 METHODS=${METHODS:-ZeroshotCLIP CoOp SHIP CoCoOp SHIP+CoCoOp CLIPAdapter SHIP+CLIPAdapter TipAdapter SHIP+TipAdapter \
     TipAdapterF SHIP+TipAdapterF LinearProbe SHIP+LinearProbe GDA SHIP+GDA $best}
 SUBSET=${SUBSET:-gzsl}
