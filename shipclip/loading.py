@@ -12,15 +12,19 @@ from torch import Tensor
 from . import checkpoints, stage1
 from .backbones import load_backbone
 from .backbones.base import Backbone
-from .bundle import CLASSES, CONFIG, FORMAT, HEAD, VERSION, Classifier, config_of
+from .bundle import Classifier
+from .confidence import Calibration
 from .data.image_folder import refuse_twins
 from .errors import MissingFile, UserError
 from .files import read_json
+from .gallery import Gallery, read_safetensors
 from .generators import GENERATORS
 from .run import FILE, GENERATOR, LEARNER
 from .run import read as read_results
+from .saving import CLASSES, CONFIG, FORMAT, HEAD, READABLE, TRAINING, VERSION, config_of, digest_of
 from .settings import Settings
 from .texts import Texts
+from .unknown import SCORES, Rejection, Rule
 
 
 def load(folder: str | Path, backbone_path: str = "", device: str | torch.device | None = None) -> Classifier:
@@ -43,13 +47,15 @@ def load(folder: str | Path, backbone_path: str = "", device: str | torch.device
     config = config_of(folder)
     if config.get("format") != FORMAT:
         raise UserError(f"{folder / CONFIG} is not a model's: name a folder that `shipclip fit` or `save` made")
-    if config.get("version") != VERSION:
+    if config.get("version") not in READABLE:
         raise UserError(
             f"{folder} is a model of version {config.get('version')}, and this is {VERSION}: update shipclip"
         )
     try:
         return _assemble(folder, config, backbone_path, device)
-    except (KeyError, TypeError, AttributeError) as error:
+    except UserError:
+        raise
+    except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
         raise UserError(
             f"{folder / CONFIG} is damaged ({type(error).__name__}: {error}): save the model anew"
         ) from error
@@ -59,8 +65,13 @@ def _assemble(folder: Path, config: Mapping[str, Any], backbone_path: str, devic
     classes = read_json(folder / CLASSES, "save the model anew")
     if not isinstance(classes, list) or not all(isinstance(row, dict) and row.get("name") for row in classes):
         raise UserError(f"{folder / CLASSES} must be a list of objects with name and images: save the model anew")
-    names = [row["name"] for row in classes]
-    refuse_twins(names, str(folder / CLASSES))
+    everything = [row["name"] for row in classes]
+    if not all(isinstance(name, str) for name in everything):
+        raise UserError(f"{folder / CLASSES} has a name that is no text: save the model anew")
+    refuse_twins(everything, str(folder / CLASSES))
+    names = [row["name"] for row in classes if not row.get("removed")]
+    if not names:
+        raise UserError(f"{folder / CLASSES} has no class that is not removed: save the model anew")
     settings = Settings.of(config["settings"])
     backbone = _backbone_of(settings, backbone_path, device)
     if backbone.digest != config["backbone"]["digest"]:
@@ -70,7 +81,7 @@ def _assemble(folder: Path, config: Mapping[str, Any], backbone_path: str, devic
         )
     texts = Texts.from_data(config["texts"])
     learner = settings.learner(backbone, config["trained_names"], settings.options, config["seed"], texts)
-    state = _tensors(folder / HEAD)
+    state = _tensors(folder, config)
     mine = {k.removeprefix("learner."): v for k, v in state.items() if k.startswith("learner.")}
     extra = {k: v for k, v in learner.state_dict().items() if k.endswith("_extra_state")}  # the names it was built with
     checkpoints.load_state(learner, mine | extra, folder / HEAD)
@@ -81,9 +92,54 @@ def _assemble(folder: Path, config: Mapping[str, Any], backbone_path: str, devic
         theirs = {k.removeprefix("generator."): v for k, v in state.items() if k.startswith("generator.")}
         checkpoints.load_state(generator, theirs, folder / HEAD)
         stage1.finished(generator)
-    images = {row["name"]: int(row.get("images", 0)) for row in classes}
     learner.to(device).eval()
-    return Classifier(backbone, learner, names, images, config["settings"], generator, config["figures"])
+    gallery = Gallery.load(folder / TRAINING) if (folder / TRAINING).is_file() else None
+    if gallery is not None and gallery.features.shape[1] != backbone.dim:
+        raise UserError(f"{folder / TRAINING} holds features of another backbone: save the model anew")
+    return Classifier(
+        backbone,
+        learner,
+        names,
+        {row["name"]: int(row.get("images", 0)) for row in classes},
+        config["settings"],
+        generator,
+        config["figures"],
+        calibration=_calibration(config.get("calibration", {}), folder),
+        rejection=_rejection(config.get("rejection"), gallery, folder),
+        gallery=gallery,
+        chosen=config.get("chosen", {}),
+        records={
+            kind: {row["name"]: _count(row[key]) for row in classes if key in row} for kind, key in RECORDS.items()
+        },
+        hidden=[name for name in everything if name not in names],
+    )
+
+
+RECORDS = {"held out": "held_out", "test": "test"}
+
+
+def _count(pair: Any) -> tuple[int, int]:
+    right, of = pair
+    return int(right), int(of)
+
+
+def _calibration(data: Mapping[str, Any], folder: Path) -> Calibration:
+    way = Calibration(**data)
+    if not 0 < float(way.temperature) < float("inf"):
+        raise UserError(f"{folder / CONFIG} has the temperature {way.temperature}: save the model anew")
+    return way
+
+
+def _rejection(data: Mapping[str, Any] | None, gallery: Gallery | None, folder: Path) -> Rejection | None:
+    if data is None:
+        return None
+    rule = Rejection(float(data["rate"]), Rule(**data["shown"]), Rule(**data["by_name"]))
+    for part in (rule.shown, rule.by_name):
+        if part.score not in SCORES or not all(abs(float(v)) < float("inf") for v in (part.threshold, part.spread)):
+            raise UserError(f"{folder / CONFIG} has a rule for unknown images that cannot be: save the model anew")
+        if part.score == "neighbour" and gallery is None:
+            raise MissingFile(f"there is no {folder / TRAINING}, which unknown images are told by: save the model anew")
+    return rule
 
 
 def _load_run(folder: Path, backbone_path: str, device: torch.device) -> Classifier:
@@ -121,12 +177,12 @@ def _backbone_of(settings: Settings, path: str, device: torch.device) -> Backbon
     return load_backbone(own.name, path or own.path, settings.precision, device, own.activation)
 
 
-def _tensors(file: Path) -> dict[str, Tensor]:
-    from safetensors.torch import load_file
-
-    if not file.is_file():
-        raise MissingFile(f"there is no {file}: save the model anew")
-    try:
-        return load_file(file)
-    except Exception as error:  # safetensors has an exception of its own for damaged bytes
-        raise UserError(f"{file} cannot be read ({error}): save the model anew") from error
+def _tensors(folder: Path, config: Mapping[str, Any]) -> dict[str, Tensor]:
+    """What was learned, if it is what config.json was written with."""
+    tensors, _ = read_safetensors(folder / HEAD)
+    if config["version"] > 1 and digest_of(folder / HEAD) != config["head_sha256"]:
+        raise UserError(
+            f"{folder / HEAD} is not the one that {CONFIG} was written with (one of them was edited, or saving was "
+            "interrupted): save the model anew"
+        )
+    return tensors

@@ -43,7 +43,7 @@ class Texts:
     of_class: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def of(self, name: str) -> tuple[str, ...]:
-        own = self.of_class.get(_plain(name))
+        own = self.of_class.get(key_of(name))
         return own or tuple(template.format(name.replace("_", " ")) for template in self.templates)
 
     def as_data(self) -> dict[str, Any]:
@@ -97,20 +97,21 @@ def read_texts(file: Path) -> dict[str, tuple[str, ...]]:
     for name, texts in content.items():
         if not isinstance(texts, list) or not texts or not all(isinstance(t, str) and t.strip() for t in texts):
             raise UserError(f"{file}: the texts of {name!r} must be a list of sentences, at least one")
-        if _plain(name) in found:
+        if key_of(name) in found:
             raise UserError(f"{file} has texts of {name!r} twice: keep one list of them")
-        found[_plain(name)] = tuple(texts)
+        found[key_of(name)] = tuple(texts)
     return found
 
 
 def tell_missing(texts: Texts, names: Sequence[str], file: Path) -> None:
     """A note on classes without texts of their own; a file of which no class is known is a UserError."""
-    missing = [name for name in names if _plain(name) not in texts.of_class]
+    missing = [name for name in names if key_of(name) not in texts.of_class]
     if len(missing) == len(names):
         raise UserError(f"{file} has texts of none of the classes, the first of which is {names[0]!r}: mend its names")
     if missing:
         print(f"Note: {file} has no texts of {len(missing)} classes ({missing[0]!r} first): they get the template")
 
 
-def _plain(name: str) -> str:
+def key_of(name: str) -> str:
+    """A class name as texts are looked up by it."""
     return " ".join(name.replace("_", " ").split()).casefold()

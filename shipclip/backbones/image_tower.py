@@ -30,7 +30,7 @@ class ImageTower:
         """Image features, not normalised, in the type of the images: (B, d)."""
         visual = self.visual
         patches = visual.conv1(images).flatten(2).transpose(1, 2)  # (B, L, w)
-        B = len(patches)
+        B = patches.shape[0]  # not len(): an exported tower takes any number
         start = visual.class_embedding.to(patches.dtype).expand(B, 1, -1)
         x = torch.cat([start, patches], dim=1) + visual.positional_embedding.to(patches.dtype)
         if hooks.tokens is not None:

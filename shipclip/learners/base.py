@@ -70,11 +70,13 @@ class Learner(nn.Module):
         Options: dataclass of its options; their keys stand under TRAINER.<NAME>, the class's name in capitals.
         sees: "features", or "images" for a learner that tunes the image tower as well.
         wants_validation: whether `prepare` is to be given the validation images' features.
+        unfrozen: why its classifier cannot do without the text tower, if that is so; such a one is not exported.
     """
 
     Options: ClassVar[type] = LearnerOptions
     sees: ClassVar[str] = "features"
     wants_validation: ClassVar[bool] = False
+    unfrozen: ClassVar[str] = ""
 
     def __init__(self, backbone: Backbone, names: Sequence[str], options: Any, seed: int, texts: Texts):
         super().__init__()
@@ -117,6 +119,10 @@ class Learner(nn.Module):
     def begin_epoch(self, epoch: int) -> None:
         """Called before each epoch of training."""
 
+    def chosen(self) -> dict[str, Any]:
+        """Options that validation images have chosen, by field, for a fit that has no such images."""
+        return {}
+
     def check_classes(self, names: Sequence[str]) -> None:
         """Refuse, with a UserError, classes that this learner will not be able to classify."""
 
@@ -126,6 +132,11 @@ class Learner(nn.Module):
     def add_classes(self, names: Sequence[str], features: Tensor) -> None:
         """Take in classes after training: S synthesized features of each, (C, S, d). A learner that keeps nothing of
         each class makes its class features from names, and has nothing to do."""
+
+    def describe(self, texts: Texts) -> None:
+        """Take other texts of the classes; what was learned stays."""
+        self.texts = texts
+        self._text_features.clear()
 
     # -- what classifiers are made of -------------------------------------------------------------------
 

@@ -21,6 +21,30 @@ class CLIPAdapterOptions(LearnerOptions):
     reduction: int = 4  # the bottleneck's width is d / REDUCTION
 
 
+@dataclass(frozen=True)
+class AdapterClassifier:
+    """Logits = scale * x' text^T, x' = ratio * adapter(x) + (1 - ratio) * x, of unit length.
+
+    Attributes:
+        adapter: (B, d) -> (B, d).
+        ratio: share of the adapted feature.
+        text: class features, (C, d).
+        scale: of cosine similarities.
+    """
+
+    adapter: nn.Module
+    ratio: float
+    text: Tensor
+    scale: float
+
+    def adapt(self, features: Tensor) -> Tensor:
+        """Adapted features of unit length, (B, d) -> (B, d)."""
+        return normalise(self.ratio * self.adapter(features) + (1 - self.ratio) * features)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.scale * self.adapt(x.to(torch.float32)) @ self.text.T  # (B, C)
+
+
 @LEARNERS.register
 class CLIPAdapter(Learner):
     """x' = RATIO * ReLU(W2 ReLU(W1 x)) + (1 - RATIO) * x against the hand-written prompts' class features (eq. 4, 5).
@@ -38,11 +62,5 @@ class CLIPAdapter(Learner):
             down, up = nn.Linear(backbone.dim, hidden, bias=False), nn.Linear(hidden, backbone.dim, bias=False)
         self.adapter = nn.Sequential(down, nn.ReLU(), up, nn.ReLU()).to(backbone.device)
 
-    def adapt(self, features: Tensor) -> Tensor:
-        """Adapted features of unit length, (B, d) -> (B, d)."""
-        ratio = self.options.ratio
-        return normalise(ratio * self.adapter(features) + (1 - ratio) * features)
-
     def classifier(self, names: Sequence[str], scale: float | None = None) -> Classifier:
-        class_features, factor = self.text_features(names), self.scale(scale)
-        return lambda x: factor * self.adapt(x.to(torch.float32)) @ class_features.T  # (B, C)
+        return AdapterClassifier(self.adapter, self.options.ratio, self.text_features(names), self.scale(scale))

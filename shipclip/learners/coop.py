@@ -44,6 +44,8 @@ class CoOp(Learner):
         return self.ctx.shape[-2]
 
     def check_classes(self, names: Sequence[str]) -> None:
+        if self.ctx.dim() == 3 and len(names) < len(self.names):
+            raise UserError("TRAINER.COOP.CSC has a context for each class, so all of them stay: use a shared one")
         if self.ctx.dim() == 3 and len(names) != len(self.names):
             raise UserError(
                 f"{len(names) - len(self.names)} classes have no training image, so TRAINER.COOP.CSC cannot give them "

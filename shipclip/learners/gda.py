@@ -60,6 +60,9 @@ class GDA(ClassLearner):
         if not self.options.alpha and validation is not None and len(validation):
             self.alpha.data.fill_(self.best_alpha(validation.features[0], validation.labels))
 
+    def chosen(self) -> dict[str, float]:
+        return {"alpha": float(self.alpha)}
+
     def best_alpha(self, x: Tensor, labels: Tensor) -> float:
         """The first of ALPHAS with the highest accuracy on features (N, d) among the classes that they are of."""
         shown = labels.unique()

@@ -26,6 +26,31 @@ class TipAdapterFOptions(LearnerOptions):
     beta: float = 5.5
 
 
+@dataclass(frozen=True)
+class CacheClassifier:
+    """Logits = scale * x text^T + alpha * exp(-beta (1 - x keys^T)) votes.
+
+    Attributes:
+        keys: (N, d).
+        votes: which class each votes for, (N, C).
+        text: class features, (C, d).
+        scale, alpha, beta: as above.
+    """
+
+    keys: Tensor
+    votes: Tensor
+    text: Tensor
+    scale: float
+    alpha: float
+    beta: float
+
+    def __call__(self, x: Tensor) -> Tensor:
+        x = x.to(self.keys.dtype)
+        affinity = x @ self.keys.T  # (B, N)
+        votes = torch.exp(-self.beta * (1 - affinity)) @ self.votes
+        return self.scale * x @ self.text.T + self.alpha * votes  # (B, C)
+
+
 @LEARNERS.register
 class TipAdapter(ClassLearner):
     """Logits = scale * x T^T + ALPHA * exp(-BETA (1 - x K^T)) L (eq. 6), nothing trained.
@@ -53,17 +78,10 @@ class TipAdapter(ClassLearner):
         self.names = (*self.names, *names)
 
     def classifier(self, names: Sequence[str], scale: float | None = None) -> Classifier:
-        class_features, factor = self.text_features(names), self.scale(scale)
         place = self.places(names)  # (C,)
         votes_for = (self.labels[:, None] == place).to(self.keys.dtype)  # (N, C)
-
-        def logits(x: Tensor) -> Tensor:
-            x = x.to(self.keys.dtype)
-            affinity = x @ self.keys.T  # (B, N)
-            votes = torch.exp(-self.options.beta * (1 - affinity)) @ votes_for
-            return factor * x @ class_features.T + self.options.alpha * votes  # (B, C)
-
-        return logits
+        text, factor = self.text_features(names), self.scale(scale)
+        return CacheClassifier(self.keys, votes_for, text, factor, self.options.alpha, self.options.beta)
 
 
 @LEARNERS.register

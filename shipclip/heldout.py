@@ -1,0 +1,287 @@
+"""Held-out training images: what learner, epochs, temperature and threshold are chosen on. No test image is among them.
+
+A round takes some of each class's training images away, and some classes altogether: those have their name alone, as
+the classes that the user has no image of. What a learner says of all that it was not shown is pooled over the rounds.
+
+    images of a class that was shown     ->  how good and how sure it is of classes with images
+    images of a class that was not       ->  the same of classes by name; and, without the name, of unknown ones
+"""
+
+from __future__ import annotations
+
+from contextlib import redirect_stdout
+from dataclasses import dataclass, field, replace
+from io import StringIO
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import method as methods
+from .confidence import distance_scores
+from .features.bank import FeatureBank
+from .features.source import FeatureOptions, FeatureSource
+from .gallery import nearest_similarity
+from .generators import FeatureGenerator
+from .loop import Epoch, Stage
+from .method import Method
+from .rng import stream
+from .run import Run
+from .settings import Settings
+from .task import Item, LabelSpace, Task
+
+FOLDS = 3  # rounds of cross-validation; each class is taken away in one of them
+HELD_SHARE = 0.2  # of a class's images, where one round will do
+FEW = 5  # images of a class below which it is cross-validated
+ENOUGH = 100  # images to hold out; with fewer, cheap learners are cross-validated
+LEAST_CLASSES = 3  # with images, so that some can be taken away
+LOOKS = 10  # how often a trial with a choice of epochs is looked at
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round.
+
+    Attributes:
+        task: tuned on `train`; `test` are the held-out images, `val` those of them whose class is shown. Its classes
+            are the whole task's, those that are taken away behind those with images.
+        rows: of its training images, among the whole task's.
+        held, shown: of `test` and `val`, among the whole task's training and validation images, one after the other.
+        columns: the place in its label space of each class of the whole task, (C,).
+        away: labels in the whole task of the classes that are taken away.
+    """
+
+    task: Task
+    rows: list[int]
+    held: list[int]
+    shown: list[int]
+    columns: Tensor
+    away: list[int]
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What a learner says of M held-out images, pooled over the rounds.
+
+    Attributes:
+        logits: among all C classes, (M, C).
+        labels: (M,).
+        by_name: which classes had a name alone in the image's round, (M, C).
+        away: those of them that were taken away, so whose images are here, (M, C).
+        scores: `distance_scores` of the classes in the image's round, (M, C).
+        features: of the images, by the frozen image tower, (M, d).
+        near: cosine similarity of each to the nearest training image of its round, (M,).
+    """
+
+    logits: Tensor
+    labels: Tensor
+    by_name: Tensor
+    away: Tensor
+    scores: Tensor
+    features: Tensor
+    near: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def shown(self) -> Tensor:
+        """Images of classes that the learner was shown, (M,)."""
+        return ~self.away[torch.arange(len(self)), self.labels]
+
+    @staticmethod
+    def pooled(parts: list[HeldOut]) -> HeldOut:
+        return HeldOut(*(torch.cat([getattr(part, name) for part in parts]) for name in HeldOut.__dataclass_fields__))
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A learner's rounds.
+
+    Attributes:
+        held: after the last epoch.
+        epochs: the same after some of the epochs, by number; the last is among them. Empty where there are none.
+        options: of the learner's, chosen on validation images, the median over rounds.
+    """
+
+    held: HeldOut
+    epochs: dict[int, HeldOut] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+# -- which images ---------------------------------------------------------------------------------------------
+
+
+def rounds_of(task: Task, seed: int, cheap: bool, away: bool) -> list[Round]:
+    """The rounds of a task.
+
+    Own validation images are held out in one round. Without them a fifth of each class's training images is; where a
+    class has fewer than five images, or (of cheap learners) a fifth would be fewer than 100 images, all of them are, in
+    three rounds. A class's only image is never taken from it.
+
+    Args:
+        task: with training images.
+        seed: of the choice.
+        cheap: whether three rounds are no matter of time.
+        away: whether in each round a third of the classes is taken away (where there are at least three).
+    """
+    groups: dict[int, list[int]] = {}
+    for i, item in enumerate(task.train):
+        groups.setdefault(item.label, []).append(i)
+    few = min(map(len, groups.values())) < FEW or (cheap and HELD_SHARE * len(task.train) < ENOUGH)
+    count = FOLDS if few and not task.val else 1
+    rng = stream(seed, "held out")
+    folds: dict[int, int] = {}  # image to the round in which it is held out
+    for rows in groups.values():
+        order = torch.randperm(len(rows), generator=rng).tolist()
+        if len(rows) < 2 or task.val:
+            continue
+        n_held = len(rows) if count > 1 else max(1, round(HELD_SHARE * len(rows)))
+        folds |= {rows[place]: i % count for i, place in enumerate(order[:n_held])}
+    classes = torch.randperm(len(groups), generator=rng)
+    third = classes.tensor_split(FOLDS) if away and len(groups) >= LEAST_CLASSES else [classes[:0]] * FOLDS
+    return [_round(task, folds, k, sorted(third[k].tolist())) for k in range(count)]
+
+
+def _round(task: Task, folds: dict[int, int], number: int, away: list[int]) -> Round:
+    labels, images, n = task.labels, [*task.train, *task.val], len(task.train)
+    kept = [label for label in range(labels.n_trained) if label not in away]
+    order = [*kept, *away, *range(labels.n_trained, len(labels.names))]
+    place = {label: i for i, label in enumerate(order)}
+    rows = [i for i in range(n) if images[i].label not in away and folds.get(i) != number]
+    held = [i for i in range(n) if images[i].label in away or folds.get(i) == number]
+    held += [i for i in range(n, len(images)) if images[i].label < labels.n_trained]
+    shown = [i for i in held if images[i].label not in away]
+
+    def moved(chosen: list[int]) -> list[Item]:
+        return [Item(images[i].impath, place[images[i].label], images[i].classname) for i in chosen]
+
+    space = LabelSpace(
+        tuple(labels.names[label] for label in order), len(kept), len(kept) if len(order) > len(kept) else 0
+    )
+    part = replace(task, labels=space, train=moved(rows), val=moved(shown), test=moved(held))
+    return Round(part, rows, held, shown, torch.tensor([place[label] for label in range(len(order))]), away)
+
+
+# -- what a learner says of them ------------------------------------------------------------------------------
+
+
+class Part(FeatureSource):
+    """A round's images, out of those that the whole task's source has encoded."""
+
+    def __init__(self, whole: FeatureSource, part: Round):
+        super().__init__(whole.backbone, part.task, whole.input, whole.features, whole.seed, whole.workers)
+        self.whole, self.part, self.repeats = whole, part, whole.repeats
+
+    def training_bank(self, epoch: int) -> FeatureBank:
+        features = self.whole.training_bank(epoch).features[:, self.part.rows]
+        return FeatureBank(features, self._labels("train"))
+
+    def bank(self, split: str) -> FeatureBank:
+        rows = {"val": self.part.shown, "test": self.part.held}[split]
+        return FeatureBank(plain_features(self.whole)[None, rows], self._labels(split))
+
+    def _labels(self, split: str) -> Tensor:
+        return torch.tensor([item.label for item in self.task.part(split)]).to(self.backbone.device)
+
+
+def encoded(source: FeatureSource) -> FeatureSource:
+    """The source that rounds take features from; where each epoch has views of its own (FEATURES.VIEWS 0), one that has
+    some for all."""
+    if source.features.views:
+        return source
+    options = replace(source.features, views=FeatureOptions.views)
+    return FeatureSource(source.backbone, source.task, source.input, options, source.seed, source.workers)
+
+
+def plain_features(source: FeatureSource) -> Tensor:
+    """A task's training images, then its validation images, under plain preprocessing: (N, d)."""
+    splits = ["train", "val"] if source.task.val else ["train"]
+    return torch.cat([source.bank(split).features[0] for split in splits])
+
+
+def trial_of(
+    settings: Settings,
+    source: FeatureSource,
+    rounds: list[Round],
+    seed: int,
+    generators: list[FeatureGenerator | None] | None = None,
+    look: bool = False,
+) -> Trial:
+    """Tune a learner in each of the rounds, and ask it for the held-out images.
+
+    Args:
+        settings: of the learner.
+        source: the whole task's images (`encoded`).
+        rounds: of the task.
+        seed: of the fit that this prepares.
+        generators: SHIP's, one a round, shared by learners; made where it is None, and left there.
+        look: whether to look at the learner on the way as well.
+    """
+    ends, looks, options = [], {}, []
+    for i, part in enumerate(rounds):
+        with redirect_stdout(StringIO()):  # the fit itself will tell
+            method = methods.build(settings, part.task, source.backbone, seed)
+            if settings.learner.sees == "features":
+                method.source = Part(source, part)
+            method.learner.to(source.backbone.device)
+            watch = _Watch(method, part, source) if look else Run()
+            _tune(method, watch, generators, i)
+        ends.append(said(method, part, source))
+        for epoch, held in getattr(watch, "seen", {}).items():
+            looks.setdefault(epoch, []).append(held)
+        options.append(method.learner.chosen())
+    whole = HeldOut.pooled(ends)
+    epochs = {epoch: HeldOut.pooled(parts) for epoch, parts in looks.items()}
+    return Trial(whole, epochs, {key: median(each[key] for each in options) for key in options[0]})
+
+
+def _tune(method: Method, run: Run, generators: list[FeatureGenerator | None] | None, number: int) -> None:
+    if method.ship:
+        if generators is None or generators[number] is None:
+            methods.fit_generator(method, run)
+        else:
+            method.generator = generators[number]
+        if generators is not None:
+            generators[number] = method.generator
+    methods.check(method)
+    methods.tune(method, methods.tuning_stage(method), run)
+
+
+class _Watch(Run):
+    """Looks at a learner after some of its epochs."""
+
+    def __init__(self, method: Method, part: Round, source: FeatureSource):
+        super().__init__()
+        self.method, self.part, self.source = method, part, source
+        self.seen: dict[int, HeldOut] = {}
+
+    def tell(self, stage: Stage, epoch: Epoch) -> None:
+        if epoch.number == stage.epochs or epoch.number % max(1, stage.epochs // LOOKS) == 0:
+            self.seen[epoch.number] = said(self.method, self.part, self.source)
+
+
+@torch.no_grad()
+def said(method: Method, part: Round, source: FeatureSource) -> HeldOut:
+    """What a learner says of a round's held-out images, among the classes in the whole task's order."""
+    logits, labels = methods.logits(method)
+    M, C = logits.shape
+    back = torch.empty(C, dtype=torch.long)
+    back[part.columns] = torch.arange(C)
+    names, n_shown = part.task.labels.names, part.task.labels.n_trained
+    by_name = (part.columns >= n_shown).expand(M, C)
+    away = torch.zeros(C, dtype=torch.bool)
+    away[part.away] = True
+    scores = distance_scores(method.learner, names, torch.arange(C) < n_shown)[part.columns]
+    features = plain_features(source).cpu()
+    near = nearest_similarity(features[part.held], features[part.rows])
+    return HeldOut(
+        logits=logits[:, part.columns],
+        labels=back[labels],
+        by_name=by_name,
+        away=away.expand(M, C),
+        scores=scores.expand(M, C),
+        features=features[part.held],
+        near=near,
+    )
