@@ -5,6 +5,9 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).parent
 CONFIGS = sorted({file.parent.relative_to("configs").parts for file in Path("configs").rglob("*.yaml")})
 CONFIG_PACKAGES = {".".join(("shipclip", "configs", *parts)): "/".join(("configs", *parts)) for parts in CONFIGS}
+ONNX = ["onnx>=1.16", "onnxscript>=0.1", "onnxruntime>=1.18"]  # torch's exporter, and what checks what it writes
+DEMO = ["starlette>=0.37", "uvicorn>=0.29"]  # the page of shipclip demo
+DOCS = ["mkdocs>=1.6", "mkdocstrings[python]>=0.25"]
 OPEN_CLIP = ["open_clip_torch>=2.24", "transformers>=4.40", "sentencepiece"]  # its models and their tokenizers
 
 setup(
@@ -21,6 +24,7 @@ setup(
     package_dir=CONFIG_PACKAGES,
     package_data={
         "shipclip.miniclip": ["miniclip.pt", "train_log.csv", "README.md"],
+        "shipclip.demo": ["page.html", "page.css", "page.js"],
         **{package: ["*.yaml"] for package in CONFIG_PACKAGES},
     },
     entry_points={"console_scripts": ["shipclip = shipclip.cli:main"]},
@@ -46,7 +50,18 @@ setup(
     extras_require={
         "download": ["gdown"],  # CoOp's split files lie in Google Drive
         "open_clip": OPEN_CLIP,
-        # setuptools: the tests build the wheel
-        "test": ["pytest>=7", "pytest-xdist", "hypothesis", "ruff", "setuptools>=70.1", *OPEN_CLIP],
+        "onnx": ONNX,
+        "demo": DEMO,
+        "docs": DOCS,
+        "test": [
+            *("pytest>=7", "pytest-xdist", "hypothesis", "ruff"),
+            "setuptools>=70.1",  # the tests build the wheel,
+            *("httpx", "selenium>=4.11"),  # ask the page's server, and look at the page in a browser,
+            *("nbclient>=0.8", "ipykernel>=6"),  # and run the notebook
+            *OPEN_CLIP,
+            *ONNX,
+            *DEMO,
+            *DOCS,
+        ],
     },
 )

@@ -22,7 +22,7 @@ from importlib import import_module
 
 from .errors import TOLD, sentence
 
-COMMANDS = ("fit", "predict", "classes", "unknown")  # files of commands/
+COMMANDS = ("fit", "predict", "classes", "export", "demo", "unknown")  # files of commands/
 # Commands with a command line of their own, imported when asked for: torch is slow to import.
 MODULES = {
     "report": "reporting.report",

@@ -51,7 +51,7 @@ def _replace(x: Tensor, vectors: Tensor | None) -> Tensor:
     """The last n rows of each image replaced by the vectors (n, w)."""
     if vectors is None:
         return x
-    return torch.cat([x[:, : -len(vectors)], vectors.to(x.dtype).expand(len(x), -1, -1)], dim=1)
+    return torch.cat([x[:, : -len(vectors)], vectors.to(x.dtype).expand(x.shape[0], -1, -1)], dim=1)
 
 
 def _attention(attn: nn.MultiheadAttention, x: Tensor, layer: int, hooks: Hooks, first_only: bool = False) -> Tensor:
