@@ -44,10 +44,11 @@ class Round:
     """One round.
 
     Attributes:
-        task: tuned on `train`; `test` are the held-out images, `val` those of them whose class is shown. Its classes
-            are the whole task's, those that are taken away behind those with images.
+        task: tuned on `train`; `test` are the held-out images, and `val` as well where no class is taken away. Its
+            classes are the whole task's, those that are taken away behind those with images.
         rows: of its training images, among the whole task's.
-        held, shown: of `test` and `val`, among the whole task's training and validation images, one after the other.
+        held, shown: of the held-out images, and of those whose class is shown, among the whole task's training and
+            validation images, one after the other.
         columns: the place in its label space of each class of the whole task, (C,).
         away: labels in the whole task of the classes that are taken away.
     """
@@ -160,7 +161,8 @@ def _round(task: Task, folds: dict[int, int], number: int, away: list[int]) -> R
     space = LabelSpace(
         tuple(labels.names[label] for label in order), len(kept), len(kept) if len(order) > len(kept) else 0
     )
-    part = replace(task, labels=space, train=moved(rows), val=moved(shown), test=moved(held))
+    val = moved(shown) if not away else []  # options chosen on classes with images alone would cost those by name
+    part = replace(task, labels=space, train=moved(rows), val=val, test=moved(held))
     return Round(part, rows, held, shown, torch.tensor([place[label] for label in range(len(order))]), away)
 
 

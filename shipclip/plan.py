@@ -82,7 +82,7 @@ class Plan:
         said: dict[str, Any] = {
             "images": len(held),
             "accuracy": vars(Figures.of(held)),
-            "uncalibrated": reliability(held.logits, held.labels, drawn=False),
+            "uncalibrated": reliability(held.logits, held.labels),
             "calibrated": reliability(calibrated, held.labels),
         }
         if wish.reject:

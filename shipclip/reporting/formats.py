@@ -11,7 +11,8 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from .tables import HEADINGS, Table
+from .columns import HEADINGS
+from .tables import Table
 
 LATEX = {character: f"\\{character}" for character in "&%_#${}"}
 LATEX |= {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}"}

@@ -49,8 +49,12 @@ def test_without_names_learners_stand_alone_and_accuracy_decides(photos: Path):
 
 
 def test_gdas_weight_is_chosen_on_held_out_images(photos: Path):
-    model = shipclip.fit(photos, backbone="MiniCLIP", learner="GDA", options=SHORT)
+    files = sorted((photos / "train").rglob("*.png"))
+    labels = [file.parent.name for file in files]
+    model = shipclip.fit(images=files, labels=labels, backbone="MiniCLIP", learner="GDA", options=SHORT)
     assert float(model.learner.alpha) == model.chosen["alpha"] == model.tree["TRAINER"]["GDA"]["ALPHA"]
+    named = shipclip.fit(photos, backbone="MiniCLIP", learner="GDA", options=SHORT)
+    assert float(named.learner.alpha) == 1  # chosen on classes with images alone it would cost those by name
 
 
 def test_epochs_are_chosen_on_held_out_images(photos: Path, capsys: pytest.CaptureFixture):
