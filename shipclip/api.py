@@ -48,6 +48,7 @@ def fit(
     epochs: int | str = 0,
     calibrate: bool = True,
     reject: float = 0.0,
+    alone: bool = False,
     precision: str = "fp32",
     device: str | torch.device | None = None,
     output_dir: str | Path = "",
@@ -74,6 +75,7 @@ def fit(
             the fit itself, or three times as long where there are few.
         reject: the rate of images of its classes that the classifier may call unknown, 0.05 say; 0: it names a class
             for every image.
+        alone: the learner by itself also where there are names without images, which it then goes by.
         precision: fp32, fp16, amp or bf16.
         device: "cuda" where there is a GPU, unless said otherwise.
         output_dir: keeps checkpoints, so that an interrupted fit goes on; empty: keeps none.
@@ -86,7 +88,7 @@ def fit(
         UserError: what is wrong with images, names or options, in one sentence.
     """
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    wish = Wish(learner, _epochs(epochs), calibrate, reject)
+    wish = Wish(learner, _epochs(epochs), calibrate, reject, alone)
     wish.check()
     recipe = Recipe.of(
         options,

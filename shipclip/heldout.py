@@ -30,6 +30,7 @@ from .rng import stream
 from .run import Run
 from .settings import Settings
 from .task import Item, LabelSpace, Task
+from .tuning import batches_of
 
 FOLDS = 3  # rounds of cross-validation; each class is taken away in one of them
 HELD_SHARE = 0.2  # of a class's images, where one round will do
@@ -224,11 +225,12 @@ def trial_of(
     ends, looks, options = [], {}, []
     for i, part in enumerate(rounds):
         with redirect_stdout(StringIO()):  # the fit itself will tell
-            method = methods.build(settings, part.task, source.backbone, seed)
+            longer = updates_ratio(settings, len(source.task.train), len(part.task.train))
+            method = methods.build(as_long(settings, longer), part.task, source.backbone, seed)
             if settings.learner.sees == "features":
                 method.source = Part(source, part)
             method.learner.to(source.backbone.device)
-            watch = _Watch(method, part, source) if look else Run()
+            watch = _Watch(method, part, source, longer) if look else Run()
             _tune(method, watch, generators, i)
         ends.append(said(method, part, source))
         for epoch, held in getattr(watch, "seen", {}).items():
@@ -237,6 +239,18 @@ def trial_of(
     whole = HeldOut.pooled(ends)
     epochs = {epoch: HeldOut.pooled(parts) for epoch, parts in looks.items()}
     return Trial(whole, epochs, {key: median(each[key] for each in options) for key in options[0]})
+
+
+def updates_ratio(settings: Settings, images: int, fewer: int) -> float:
+    """How many times as many epochs give fewer images as many updates."""
+    batches = batches_of(settings)
+    return max(1.0, batches.count(images) / max(1, batches.count(fewer)))
+
+
+def as_long(settings: Settings, longer: float) -> Settings:
+    """The settings with so many times the epochs: with fewer updates a learner would be less sure than the fit that is
+    prepared will be."""
+    return replace(settings, optim=replace(settings.optim, max_epoch=round(settings.optim.max_epoch * longer)))
 
 
 def _tune(method: Method, run: Run, generators: list[FeatureGenerator | None] | None, number: int) -> None:
@@ -252,16 +266,19 @@ def _tune(method: Method, run: Run, generators: list[FeatureGenerator | None] | 
 
 
 class _Watch(Run):
-    """Looks at a learner after some of its epochs."""
+    """Looks at a learner after some of its epochs, which stand for as many updates in the fit that is prepared."""
 
-    def __init__(self, method: Method, part: Round, source: FeatureSource):
+    def __init__(self, method: Method, part: Round, source: FeatureSource, longer: float):
         super().__init__()
-        self.method, self.part, self.source = method, part, source
+        self.method, self.part, self.source, self.longer = method, part, source, longer
         self.seen: dict[int, HeldOut] = {}
 
     def tell(self, stage: Stage, epoch: Epoch) -> None:
-        if epoch.number == stage.epochs or epoch.number % max(1, stage.epochs // LOOKS) == 0:
-            self.seen[epoch.number] = said(self.method, self.part, self.source)
+        epochs = max(1, round(stage.epochs / self.longer))
+        looks = min(LOOKS, epochs)
+        for look in range(1, looks + 1):
+            if epoch.number == round(stage.epochs * look / looks):
+                self.seen[round(epochs * look / looks)] = said(self.method, self.part, self.source)
 
 
 @torch.no_grad()

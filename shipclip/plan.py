@@ -32,12 +32,14 @@ class Wish:
         epochs: how many; 0: as the config says; -1: as held-out images like best.
         calibrated: whether to hold images out at all.
         reject: the rate of known images that may be called unknown; 0: none is.
+        alone: without SHIP's features, where there are classes by name.
     """
 
     learner: str
     epochs: int = 0
     calibrated: bool = True
     reject: float = 0.0
+    alone: bool = False
 
     def check(self) -> None:
         """Refuse what contradicts itself."""
@@ -96,7 +98,7 @@ def settle(recipe: Recipe, wish: Wish, task: Task, clip: Backbone, seed: int) ->
     if wish.learner == AUTO:
         return _choose(recipe, wish, task, clip, seed)
     cls = LEARNERS.get(wish.learner)
-    ship = by_name and cls.sees == "features" and wish.learner != "ZeroshotCLIP"
+    ship = by_name and not wish.alone and cls.sees == "features" and wish.learner != "ZeroshotCLIP"
     tree = recipe.tree(wish.learner, ship)
     if wish.epochs > 0:
         tree["OPTIM"]["MAX_EPOCH"] = wish.epochs
@@ -138,7 +140,7 @@ def _choose(recipe: Recipe, wish: Wish, task: Task, clip: Backbone, seed: int) -
         raise UserError(
             "no class has two images, so there is nothing to choose a learner on: name one (--learner), or add images"
         )
-    tried = choose(tree_for, source, rounds, seed, by_name)
+    tried = choose(tree_for, source, rounds, seed, by_name and not wish.alone)
     best = tried[0]
     tree = tree_for(best.learner, best.ship)
     _set(tree, Settings.of(tree), best.trial.options)

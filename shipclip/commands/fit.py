@@ -26,6 +26,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--epochs", default="0", help="of tuning; auto: as held-out images like best; default: the learner's config")
     add("--reject", type=float, default=0.0, metavar="RATE",
         help="call images unknown that are of no class, and at most RATE of the known ones, 0.05 say")  # fmt: skip
+    add("--alone", action="store_true", help="the learner by itself also for names without images: no SHIP")
     add("--no-calibration", action="store_true", help="hold no image out: quicker, but probabilities mean little")
     add("--precision", default="fp32", help="fp32, fp16, amp or bf16")
     add("--device", default=None, help="default: the GPU, if there is one")
@@ -56,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
         epochs=args.epochs,
         calibrate=not args.no_calibration,
         reject=args.reject,
+        alone=args.alone,
         precision=args.precision,
         device=args.device,
         options=dict(args.set),

@@ -38,6 +38,7 @@ def serve(model: Classifier, port: int = 8000, photos: str = "") -> None:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind((HOST, port))
+            listening.listen()  # before it is told, so that the page opens at once
         except (OSError, OverflowError) as error:
             raise UserError(
                 f"port {port} of {HOST} cannot be taken ({error}): give another --port, or 0 for any"

@@ -48,6 +48,14 @@ def test_without_names_learners_stand_alone_and_accuracy_decides(photos: Path):
     assert model.generator is None
 
 
+def test_alone_a_learner_goes_by_the_names_without_ships_features(photos: Path):
+    chosen = shipclip.fit(photos, backbone="MiniCLIP", learner="auto", alone=True, options=SHORT)
+    assert {row["learner"] for row in chosen.chosen["tried"]} == set(CHEAP)
+    assert all(row["new"] is not None for row in chosen.chosen["tried"])
+    fixed = shipclip.fit(photos, backbone="MiniCLIP", learner="CLIPAdapter", alone=True, options=SHORT)
+    assert fixed.generator is None and fixed.classes == [*sorted(names()[:6]), *names()[6:8]]
+
+
 def test_gdas_weight_is_chosen_on_held_out_images(photos: Path):
     files = sorted((photos / "train").rglob("*.png"))
     labels = [file.parent.name for file in files]

@@ -140,6 +140,15 @@ def test_it_is_looked_at_after_each_of_few_epochs_and_ends_as_it_would_without(t
     assert again.epochs == {} and torch.equal(again.held.logits, found.held.logits)
 
 
+@pytest.mark.parametrize(("images", "fewer", "epochs"), [(640, 320, 8), (640, 640, 4), (30, 20, 4)])
+def test_fewer_images_are_given_as_many_updates(photos: Path, images: int, fewer: int, epochs: int):
+    """Batches of 32; fewer images than that are one batch as well."""
+    settings = Settings.of({**_tree(photos)})
+    assert settings.batch_size == 32
+    longer = heldout.updates_ratio(settings, images, fewer)
+    assert heldout.as_long(settings, longer).optim.max_epoch == epochs
+
+
 def _tree(photos: Path):
     dataset = DatasetOptions(name="ImageFolder", root=str(photos))
     facts = {"backbone": "MiniCLIP", "backbone_path": "", "precision": "fp32", "seed": 1}
