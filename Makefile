@@ -2,13 +2,14 @@
 # make experiments: every other experiment on the embedded data sets, with tables and pictures in output/results.html
 # make figures: the pictures alone
 # make test: set up, run the whole suite
+# make docs: build the pages into site/, and check their links
 # make wheel-test: build the wheel and try it, installed, from an empty folder
 PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
 TEST_READY := $(VENV)/.ready-test
 
-.PHONY: demo experiments figures test wheel-test lint clean
+.PHONY: demo experiments figures test docs wheel-test lint clean
 
 demo: $(READY)
 	PYTHON=$(VENV)/bin/python bash scripts/ship/base2new.sh
@@ -22,6 +23,9 @@ figures: $(READY)
 # One thread a worker: two workers on two cores do more than threads that wait for each other.
 test: $(TEST_READY)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2
+
+docs: $(TEST_READY)
+	$(VENV)/bin/python -m mkdocs build --strict
 
 wheel-test: $(TEST_READY)
 	PYTHON=$(VENV)/bin/python bash scripts/wheel_test.sh
@@ -44,4 +48,4 @@ $(TEST_READY): setup.py | $(VENV)/bin/python
 	@touch $@ $(READY)
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) build site *.egg-info

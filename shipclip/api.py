@@ -62,7 +62,8 @@ def fit(
 
     Args:
         folder: images in ImageFolder's layout, train/<class>/*, perhaps test/<class>/* and classnames.txt.
-        images, labels: in place of a folder, paths (or PIL images) and the name of each one's class.
+        images: in place of a folder, paths (or PIL images).
+        labels: the name of each one's class.
         new_names: further classes, of which there is no image.
         backbone: see `load_backbone`.
         backbone_path: a weight file of the backbone's; empty: the name is looked up.

@@ -19,9 +19,10 @@ from .confidence import fit_temperature
 from .evaluate import harmonic_mean
 from .features.source import FeatureSource
 from .generators import FeatureGenerator
-from .heldout import HeldOut, Round, Trial, trial_of
+from .heldout import Round
 from .options import Tree
 from .settings import Settings
+from .trials import HeldOut, Trial, trial_of
 
 AUTO = "auto"
 # On cached features a fit of theirs takes seconds; of equally good ones the first is taken.

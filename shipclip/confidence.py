@@ -18,7 +18,7 @@ from torch import Tensor
 from .learners import Learner
 
 if TYPE_CHECKING:
-    from .heldout import HeldOut
+    from .trials import HeldOut
 
 NEIGHBOURS, NEAR = 5, 0.05  # of distance-aware calibration, the authors' code's
 LEAST, MOST = 1e-2, 1e2  # temperatures

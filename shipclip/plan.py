@@ -13,13 +13,14 @@ from .choose import AUTO, CHEAP, Figures, as_data, best_of, choose
 from .confidence import Calibration, calibrate
 from .errors import UserError
 from .features.source import FeatureSource
-from .heldout import HeldOut, encoded, rounds_of, trial_of
+from .heldout import rounds_of
 from .learners import LEARNERS
 from .options import Tree
 from .recipe import Recipe
 from .reliability import reliability
 from .settings import Settings
 from .task import Task
+from .trials import HeldOut, encoded, trial_of
 from .unknown import Rejection, fit_rejection
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from .errors import UserError
 from .files import read_json, replacing, write_json, write_text
-from .reporting.card import card
+from .reporting.card import TITLE, card
 from .run import versions
 
 if TYPE_CHECKING:
@@ -104,6 +104,12 @@ def refuse_foreign(folder: str | Path) -> None:
         raise UserError(f"{folder} is a file: give a folder for the model")
     if (folder / CONFIG).is_file() and config_of(folder).get("format") != FORMAT:
         raise UserError(f"{folder} holds something else ({CONFIG} is no model's): choose another folder")
+    if (folder / CARD).is_file() and not (folder / CONFIG).is_file() and not _own_card(folder / CARD):
+        raise UserError(f"{folder} holds a {CARD} that is no model's card, and would be lost: choose another folder")
+
+
+def _own_card(file: Path) -> bool:
+    return file.read_bytes().startswith(TITLE.encode())
 
 
 def config_of(folder: Path) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from torch import Tensor
 from .confidence import Calibration
 from .detection import auroc, fpr_at
 from .errors import UserError
-from .heldout import HeldOut
+from .trials import HeldOut
 
 if TYPE_CHECKING:
     from .bundle import Classifier

@@ -31,7 +31,9 @@ PARTS = ("train", "val", "test")
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        "shipclip check", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("name", help="the registered name, or that of the config file")
     parser.add_argument("--root", required=True, type=Path, help="folder of the data sets")
     parser.add_argument("--quick", action="store_true", help="only look whether the images are there, read none")

@@ -6,6 +6,8 @@ from typing import Any
 
 from tabulate import tabulate
 
+TITLE = "# A classifier of images"
+
 
 def card(model: Any) -> str:
     """README.md of a `bundle.Classifier`."""
@@ -30,7 +32,7 @@ def card(model: Any) -> str:
         "Classes": [_table(class_rows(model), ["class", "training images", "held out", "test"]), "", CLASSES],
         "Use": USE,
     }
-    lines = ["# A classifier of images"]
+    lines = [TITLE]
     for title, content in sections.items():
         if content:
             lines += ["", *([f"## {title}", ""] if title else []), *content]

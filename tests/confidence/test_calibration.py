@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 
 from shipclip.confidence import Calibration, calibrate, distance_scores, fit_temperature
-from shipclip.heldout import HeldOut
 from shipclip.learners import LEARNERS
 from shipclip.reliability import reliability
 from shipclip.texts import Texts
+from shipclip.trials import HeldOut
 
 
 def drawn(temperature: float, n: int = 20000) -> tuple[torch.Tensor, torch.Tensor]:

@@ -8,15 +8,16 @@ import pytest
 import torch
 
 import shipclip
-from shipclip import heldout, plan
+from shipclip import plan, trials
 from shipclip.backbones import load_backbone
 from shipclip.choose import Figures
 from shipclip.data.protocol import DatasetOptions
 from shipclip.features.source import FeatureSource
-from shipclip.heldout import HeldOut, rounds_of, trial_of
+from shipclip.heldout import rounds_of
 from shipclip.recipe import Recipe
 from shipclip.settings import Settings
 from shipclip.task import Item, LabelSpace, Task
+from shipclip.trials import HeldOut, trial_of
 from tests.in_use.conftest import SHORT, names
 
 
@@ -118,7 +119,7 @@ def test_a_trial_tells_of_each_held_out_image_in_the_whole_tasks_order(trial):
     away = [label in part.away for part in rounds for label in (whole.train[i].label for i in part.held)]
     assert held.shown.tolist() == [not one for one in away]
     assert held.by_name[:, whole.labels.n_trained :].all() and not held.away[:, whole.labels.n_trained :].any()
-    plain = heldout.plain_features(source)
+    plain = trials.plain_features(source)
     first = rounds[0]
     assert torch.equal(held.features[: len(first.held)], plain[first.held])
     nearest = (plain[first.held] @ plain[first.rows].T).amax(dim=1)
@@ -145,8 +146,8 @@ def test_fewer_images_are_given_as_many_updates(photos: Path, images: int, fewer
     """Batches of 32; fewer images than that are one batch as well."""
     settings = Settings.of({**_tree(photos)})
     assert settings.batch_size == 32
-    longer = heldout.updates_ratio(settings, images, fewer)
-    assert heldout.as_long(settings, longer).optim.max_epoch == epochs
+    longer = trials.updates_ratio(settings, images, fewer)
+    assert trials.as_long(settings, longer).optim.max_epoch == epochs
 
 
 def _tree(photos: Path):

@@ -33,6 +33,16 @@ def test_training_images_are_named_below_the_photographs_folder(chosen: shipclip
     assert not any(str(photos) in path for path in chosen.gallery.paths)
 
 
+def test_a_readme_of_the_users_own_is_not_lost(chosen: shipclip.Classifier, tmp_path: Path):
+    (tmp_path / "README.md").write_text("# My photographs\n")
+    with pytest.raises(UserError, match=r"README.md that is no model's card, and would be lost"):
+        chosen.save(tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["README.md"]
+    (tmp_path / "README.md").unlink()
+    (chosen.save(tmp_path) / "config.json").unlink()  # as after a save that was interrupted
+    assert shipclip.load(chosen.save(tmp_path)).classes == chosen.classes
+
+
 def test_a_model_of_version_1_opens_as_it_was(folder: Path, photos: Path):
     """Without confidence, training images or digests."""
     config = json.loads((folder / "config.json").read_text())

@@ -13,7 +13,7 @@ from shipclip import cli
 from shipclip.confidence import PLAIN
 from shipclip.detection import auroc, fpr_at
 from shipclip.errors import UserError
-from shipclip.heldout import HeldOut
+from shipclip.trials import HeldOut
 from shipclip.unknown import BASELINES, SCORES, Evidence, fit_rejection, told_apart
 from tests.in_use.conftest import SHORT
 
