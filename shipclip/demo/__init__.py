@@ -45,5 +45,9 @@ def serve(model: Classifier, port: int = 8000, photos: str = "") -> None:
             ) from error
         port = listening.getsockname()[1]
         print(f"The page is at http://{HOST}:{port} (Ctrl-C ends it; nothing is kept)", flush=True)
-        app = application(Desk(model, photos))
+        desk = Desk(model, photos)
+        if desk.root is None or not desk.root.is_dir():
+            print("Note: the training images are not where they were, so the nearest ones are named alone: "
+                  "give their folder (--photos)", flush=True)  # fmt: skip
+        app = application(desk)
         uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False)).run(sockets=[listening])

@@ -175,6 +175,16 @@ def test_a_port_that_is_taken_is_one_sentence(chosen_folder: Path, capsys: pytes
     assert cli.main(["demo", str(chosen_folder), "--port", "99999"]) == 2
 
 
+def test_photographs_that_are_not_where_they_were_are_told(
+    model: shipclip.Classifier, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+):
+    monkeypatch.setattr("uvicorn.Server.run", lambda self, sockets: None)
+    demo.serve(model, port=0, photos=str(photos))
+    assert "Note" not in capsys.readouterr().out
+    demo.serve(model, port=0, photos=str(tmp_path / "gone"))
+    assert "the training images are not where they were" in capsys.readouterr().out
+
+
 def test_a_package_that_is_missing_is_named(model: shipclip.Classifier, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(__import__("sys").modules, "uvicorn", None)
     with pytest.raises(UserError, match=r"pip install 'ship-clip\[demo\]'"):
