@@ -14,13 +14,13 @@ import yaml
 from . import method as methods
 from .backbones import load_backbone
 from .bundle import Classifier
-from .data.annotations import plain
-from .data.image_folder import ImageFolder, refuse_twins
+from .data.image_folder import ImageFolder
 from .data.protocol import DatasetOptions, task_of, texts_of, without_bad_images
 from .errors import MissingFile, UserError
 from .files import read_text
 from .learners import LEARNERS
 from .learners.zeroshot import ZeroshotCLIP
+from .names import plain, refuse_twins
 from .options import Tree, convert, flatten, merge, nest, tree_of, unknown_key
 from .presets import CONFIGS, default_config
 from .rng import run_seed

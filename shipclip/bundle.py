@@ -19,7 +19,6 @@ import torch
 from torch import Tensor
 
 from .backbones.base import Backbone
-from .data.image_folder import refuse_twins
 from .errors import UserError
 from .features.images import images_below
 from .features.pixels import Views, read_views
@@ -28,6 +27,7 @@ from .files import read_json, replacing, write_json, write_text
 from .generators import FeatureGenerator
 from .learners import Learner
 from .learners.base import Classifier as Classify
+from .names import plain, refuse_same_tokens, refuse_twins
 from .options import read
 from .reporting.card import card
 from .rng import stream
@@ -155,8 +155,9 @@ class Classifier:
         Raises:
             UserError: a name that cannot be told from one that is there, or that is too long.
         """
-        names = [names] if isinstance(names, str) else list(names)
+        names = [plain(name) for name in ([names] if isinstance(names, str) else names)]
         refuse_twins([*self._names, *names], "add_classes")
+        refuse_same_tokens(self.backbone.tokenizer.encode, [*self._names, *names], names, self.backbone.name)
         self.learner.classifier(names)  # too long a name is told before anything is changed
         if self.generator is not None:
             known = self.generator.names

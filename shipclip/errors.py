@@ -17,6 +17,13 @@ class MissingFile(UserError, FileNotFoundError):
         return str(self.args[0])  # not OSError's "[Errno ...]"
 
 
+class Unwritable(UserError, OSError):
+    """A file that cannot be written: no room, or no permission."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 class Offline(UserError, ConnectionError):
     """Something that is neither at hand nor to be downloaded."""
 

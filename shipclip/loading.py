@@ -13,10 +13,10 @@ from . import checkpoints, stage1
 from .backbones import load_backbone
 from .backbones.base import Backbone
 from .bundle import CLASSES, CONFIG, FORMAT, HEAD, VERSION, Classifier, config_of
-from .data.image_folder import refuse_twins
 from .errors import MissingFile, UserError
 from .files import read_json
 from .generators import GENERATORS
+from .names import refuse_twins
 from .run import FILE, GENERATOR, LEARNER
 from .run import read as read_results
 from .settings import Settings

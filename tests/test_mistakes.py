@@ -118,10 +118,18 @@ def test_what_the_machine_lacks_is_one_sentence(kind: type, data: Path, tmp_path
 
 
 def test_a_mistakes_traceback_is_in_the_log_alone(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
-    train.main(arguments(data, tmp_path / "o", "CoOp", "OPTIM.NAME", "foo"))
+    shutil.copytree(data, tmp_path / "data")
+    bad = sorted((tmp_path / "data" / "miniworld" / "images").glob("*/test_*.png"))[0]
+    bad.write_bytes(b"")
+    assert train.main(arguments(tmp_path / "data", tmp_path / "o", "CoOp")) == 2
     assert "Traceback" not in "".join(capsys.readouterr())
     log = (tmp_path / "o" / "log.txt").read_text()
-    assert "Traceback" in log and log.splitlines()[-1].startswith("error: OPTIM.NAME is 'foo'")
+    assert "Traceback" in log and log.splitlines()[-1].startswith(f"error: the image {bad} cannot be read")
+
+
+def test_a_mistake_that_is_seen_before_anything_runs_leaves_no_trace(data: Path, tmp_path: Path):
+    assert train.main(arguments(data, tmp_path / "o", "CoOp", "OPTIM.NAME", "foo")) == 2
+    assert not (tmp_path / "o").exists()
 
 
 # -- images' size and colours are the backbone's ------------------------------------------------------------------

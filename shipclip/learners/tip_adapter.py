@@ -10,20 +10,21 @@ from torch import Tensor, nn
 
 from ..backbones.base import Backbone, normalise
 from ..features.bank import FeatureBank
+from ..options import option
 from ..texts import Texts
 from .base import LEARNERS, Classifier, ClassLearner, LearnerOptions, TrainingFreeOptions
 
 
 @dataclass(frozen=True)
 class TipAdapterOptions(TrainingFreeOptions):
-    alpha: float = 1.0  # weight of the votes
-    beta: float = 5.5  # how fast a vote fades with distance
+    alpha: float = option(1.0, least=0)  # weight of the votes
+    beta: float = option(5.5, least=0)  # how fast a vote fades with distance
 
 
 @dataclass(frozen=True)
 class TipAdapterFOptions(LearnerOptions):
-    alpha: float = 1.0
-    beta: float = 5.5
+    alpha: float = option(1.0, least=0)
+    beta: float = option(5.5, least=0)
 
 
 @LEARNERS.register
