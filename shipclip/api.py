@@ -3,31 +3,36 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from . import method as methods
 from .backbones import load_backbone
 from .bundle import Classifier
+from .claim import Claim, check_identity, check_settings
 from .data.image_folder import ImageFolder
 from .data.protocol import DatasetOptions, task_of, texts_of, without_bad_images
 from .errors import MissingFile, UserError
-from .files import read_text
+from .files import read_yaml
+from .identity import identity_of
 from .learners import LEARNERS
 from .learners.zeroshot import ZeroshotCLIP
+from .locks import Lock
 from .names import plain, refuse_twins
-from .options import Tree, convert, flatten, merge, nest, tree_of, unknown_key
+from .options import Tree, convert, flatten, merge, nest, read, tree_of, unknown_key
+from .precision import device_of
 from .presets import CONFIGS, default_config
 from .rng import run_seed
-from .run import Run
+from .run import Run, of_nodes
 from .run import plain as plain_tree
-from .settings import SHIP, Settings, default_tree
+from .settings import SHIP, Settings, default_tree, nodes_of
 from .task import Item, LabelSpace, Task
+from .unread import contradictions, unread
 
 
 def fit(
@@ -62,7 +67,7 @@ def fit(
         precision: fp32, fp16, amp or bf16.
         device: "cuda" where there is a GPU, unless said otherwise.
         output_dir: keeps checkpoints, so that an interrupted fit goes on; empty: keeps none.
-        options: further settings, config key to value ({"OPTIM.MAX_EPOCH": 20}).
+        options: further settings, config key to value ({"OPTIM.MAX_EPOCH": 20}); such as have no effect are told.
 
     Returns:
         The classifier, with the figures of its test where there are test images.
@@ -70,10 +75,11 @@ def fit(
     Raises:
         UserError: what is wrong with images, names or options, in one sentence.
     """
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    dataset = DatasetOptions(name="ImageFolder", root=str(folder or ""), num_shots=shots)
+    device = device_of(device)
     given = _given(options)
-    dataset = replace(dataset, **{k: given.pop(f"DATASET.{k.upper()}", getattr(dataset, k)) for k in OF_THE_DATA})
+    own = {key: given[f"DATASET.{key}"] for key in OF_THE_DATA if f"DATASET.{key}" in given}
+    facts = {"NAME": "ImageFolder", "ROOT": str(folder or ""), "NUM_SHOTS": shots, **own}
+    dataset = read(DatasetOptions, facts, "DATASET.")
     cls = LEARNERS.get(learner, "learner")
     task = _task(folder, images, labels, new_names, dataset, seed)
     synthesize = bool(task.labels.by_name) and cls.sees == "features" and cls is not ZeroshotCLIP
@@ -82,20 +88,67 @@ def fit(
     tree["MODEL"]["BACKBONE"] |= {"NAME": backbone, "PATH": backbone_path}
     tree["TRAINER"]["SHIP" if synthesize else cls.node()]["PREC"] = precision
     settings = Settings.of(tree)
+    _tell(settings, given)
     chosen = settings.backbone
     clip = load_backbone(chosen.name, chosen.path, settings.precision, device, chosen.activation)
     method = methods.build(settings, task, clip, run_seed(seed), repeats=seed >= 0)
-    run = Run(str(output_dir))
+    methods.check(method)
     method.learner.to(device)
-    methods.train(method, methods.tuning_stage(method), run)
-    figures = {**methods.test(method), **methods.quality(method)} if task.test else {}
+    with _folder(output_dir, tree, method) as run:
+        methods.train(method, methods.tuning_stage(method), run)
+    measured = task.test and not settings.test.no_test
+    figures = {**methods.test(method), **methods.quality(method)} if measured else {}
     counts = Counter(task.labels.names[item.label] for item in task.train)
     return Classifier(
         clip, method.learner.eval(), task.labels.names, counts, plain_tree(tree), method.generator, figures
     )
 
 
-OF_THE_DATA = ("template", "prompts", "on_bad_image")
+OF_THE_DATA = ("TEMPLATE", "PROMPTS", "ON_BAD_IMAGE")
+ARGUMENTS = {  # keys that fit has arguments for; both at once would be one too many
+    "SEED": "seed",
+    "DATASET.NAME": "folder",
+    "DATASET.ROOT": "folder",
+    "DATASET.NUM_SHOTS": "shots",
+    "MODEL.BACKBONE.NAME": "backbone",
+    "MODEL.BACKBONE.PATH": "backbone_path",
+    "TRAINER.NAME": "learner",
+    "TRAINER.SHIP.LEARNER": "learner",
+    "TRAINER.SHIP.NEW_CLASSNAMES": "new_names",
+    "RESUME": "output_dir",
+}
+UNREAD_HERE = (
+    "TEST.SPLIT",
+    "TEST.PREDICTIONS",
+    "DATASET.SUBSAMPLE_CLASSES",
+)  # all classes, and the test's figures alone
+
+
+def _tell(settings: Settings, given: Mapping[str, Any]) -> None:
+    lost = unread(settings, given)
+    lost += [key for key in UNREAD_HERE if key in given and key not in lost]
+    for key in lost:
+        print(f"Note: nothing reads {key} in a fit of {settings.name}")
+    for text in contradictions(settings):
+        print(text)
+
+
+@contextmanager
+def _folder(output_dir: str | Path, tree: Tree, method: methods.Method) -> Iterator[Run]:
+    """The run that keeps checkpoints in a folder, if there is one: its own, and of the same data as before."""
+    if not str(output_dir):
+        yield Run()
+        return
+    folder, settings = Path(output_dir).expanduser(), method.settings
+    parts = [part for part in methods.parts_of(settings, training=True) if part != "test"]
+    taken = settings.ship.generator.from_ if settings.ship else ""
+    identity = identity_of(method.task, settings.dataset.root, method.backbone, taken, parts)
+    mine = Claim(of_nodes(plain_tree(tree), nodes_of(tree)), identity)
+    with Lock(folder):
+        check_settings(folder, mine.tree, default_tree())
+        check_identity(folder, mine)
+        mine.write(folder)
+        yield Run(str(folder))
 
 
 def settings_tree(learner: str, synthesize: bool, small: bool, given: Mapping[str, Any]) -> Tree:
@@ -108,7 +161,7 @@ def settings_tree(learner: str, synthesize: bool, small: bool, given: Mapping[st
         files.append(overlay)
     tree = default_tree()
     for file in files:
-        tree = merge(tree, known(yaml.safe_load(read_text(file)), tree), f" in {file}")
+        tree = merge(tree, known(read_yaml(file), tree), f" in {file}")
     tree["TRAINER"]["NAME"] = name
     if synthesize:
         tree["TRAINER"]["SHIP"]["LEARNER"] = learner
@@ -130,7 +183,10 @@ def _given(options: Mapping[str, Any] | None) -> dict[str, Any]:
     tree = flatten(default_tree())
     for key, value in (options or {}).items():
         if key not in tree:
-            raise unknown_key(key, list(tree))
+            raise unknown_key(str(key), list(tree))
+        argument = ARGUMENTS.get(key) or ("precision" if key.endswith(".PREC") else "")
+        if argument:
+            raise UserError(f"options has {key}, for which there is the argument {argument}: give that")
         convert(value, tree[key], key)
     return dict(options or {})
 
@@ -144,7 +200,7 @@ def _task(folder: Any, images: Any, labels: Any, new_names: Sequence[str], optio
         task = task_of(ImageFolder(Path(folder)), options, seed)
     else:
         task = _task_of_lists(images, labels, options)
-    new = [plain(name) for name in new_names]
+    new = [plain(str(name)) for name in new_names]
     refuse_twins([*task.labels.names, *new], "new_names")
     names = (*task.labels.names, *new)
     n_base = task.labels.n_trained if len(names) > task.labels.n_trained else task.labels.n_base
@@ -165,5 +221,6 @@ def _task_of_lists(images: Sequence[Any], labels: Sequence[str] | None, options:
     train = [Item(image, place[name], name) for image, name in zip(images, called, strict=True)]
     texts = texts_of(options, ImageFolder.template, names)
     return without_bad_images(
-        Task("images", LabelSpace(names, len(names)), train, texts=texts, upright=True), options.on_bad_image
+        Task("images", LabelSpace(names, len(names)), train, texts=texts, upright=True, distinct=True),
+        options.on_bad_image,
     )

@@ -23,7 +23,7 @@ from .errors import UserError
 from .features.images import images_below
 from .features.pixels import Views, read_views
 from .features.transforms import InputOptions, plain_transform
-from .files import read_json, replacing, write_json, write_text
+from .files import digest_of, read_json, replacing, write_json, write_text
 from .generators import FeatureGenerator
 from .learners import Learner
 from .learners.base import Classifier as Classify
@@ -187,6 +187,7 @@ class Classifier:
             "backbone": {"name": self.backbone.name, "digest": self.backbone.digest},
             "trained_names": list(self.learner.names),
             "generator_names": list(self.generator.names) if self.generator is not None else [],
+            "head": digest_of(folder / HEAD),
             "texts": self.learner.texts.as_data(),
             "seed": self.learner.seed,
             "settings": self.tree,
@@ -208,8 +209,13 @@ def refuse_foreign(folder: str | Path) -> None:
     folder = Path(folder)
     if folder.is_file():
         raise UserError(f"{folder} is a file: give a folder for the model")
-    if (folder / CONFIG).is_file() and config_of(folder).get("format") != FORMAT:
-        raise UserError(f"{folder} holds something else ({CONFIG} is no model's): choose another folder")
+    if (folder / CONFIG).is_file():
+        if config_of(folder).get("format") != FORMAT:
+            raise UserError(f"{folder} holds something else ({CONFIG} is no model's): choose another folder")
+    elif not (folder / HEAD).is_file():  # else a save was broken off
+        for name in (CLASSES, CARD):
+            if (folder / name).exists():
+                raise UserError(f"{folder} holds a {name} that is no model's: choose another folder")
 
 
 def write_csv(file: str | Path, predictions: Sequence[Prediction]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import re
@@ -84,6 +85,12 @@ def _reason(error: BaseException) -> OSError | None:
             return OSError(int(quoted[1]), os.strerror(int(quoted[1])))
         found = found.__cause__ or found.__context__
     return found
+
+
+def digest_of(file: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with open(file, "rb") as stream:
+        return hashlib.sha256(stream.read()).hexdigest()
 
 
 # -- writing ------------------------------------------------------------------------------------------------

@@ -52,10 +52,18 @@ class Texts:
         return {"templates": list(self.templates), "of_class": {k: list(v) for k, v in self.of_class.items()}}
 
     @staticmethod
-    def from_data(data: Mapping[str, Any]) -> Texts:
-        """The reverse; what is not there has its default."""
-        own = {same(name): tuple(texts) for name, texts in data.get("of_class", {}).items()}
-        return Texts(tuple(data.get("templates", (DEFAULT,))), own)
+    def from_data(data: Mapping[str, Any], file: Path) -> Texts:
+        """The reverse; what is not there has its default.
+
+        Raises:
+            UserError: it is no such data, naming the file that it is from.
+        """
+        templates, own = data.get("templates", [DEFAULT]), data.get("of_class", {})
+        lists = [templates, *(own.values() if isinstance(own, Mapping) else [None])]
+        if not all(isinstance(texts, list) and texts and all(isinstance(t, str) for t in texts) for texts in lists):
+            raise UserError(f"{file} is damaged (at texts): save the model anew")
+        of_class = {same(name): tuple(texts) for name, texts in own.items()}
+        return Texts(checked_templates(templates, f"texts of {file}"), of_class)
 
     def features(self, backbone: Backbone, names: Sequence[str]) -> Tensor:
         """Class features, the mean over a class's texts, of unit length, float32, also within autocast: (C, d)."""

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..backbones.base import Backbone
+from ..checkpoints import is_longer
 from ..features.bank import FeatureBank
 from ..optim import EPOCHS
 from ..options import checked, option
@@ -113,7 +114,7 @@ class FeatureGenerator(nn.Module):
     def make_room(self, state: dict[str, Any]) -> None:
         """Give buffers the shapes that they have in a checkpoint (they may follow from the number of images)."""
         for name, buffer in self.named_buffers(recurse=False):
-            if name in state and state[name].shape != buffer.shape:
+            if name in state and is_longer(state[name], buffer):
                 buffer.data = torch.empty(state[name].shape, dtype=buffer.dtype, device=buffer.device)
 
 

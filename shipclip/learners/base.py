@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from ..backbones.base import Backbone
 from ..backbones.prompts import ClassTokens
+from ..checkpoints import is_longer
+from ..errors import UserError
 from ..features.bank import FeatureBank
 from ..names import numbered
 from ..options import checked, option
@@ -164,7 +166,13 @@ LEARNERS: Registry[type[Learner]] = Registry("learner")
 
 
 class ClassLearner(Learner):
-    """A learner that keeps something for each trained class, and so the classes' names in its checkpoints."""
+    """A learner that keeps something for each trained class, and so the classes' names in its checkpoints.
+
+    Attributes:
+        of_each_class: names of tensors with a row for each of them.
+    """
+
+    of_each_class: ClassVar[tuple[str, ...]] = ()
 
     def get_extra_state(self) -> dict[str, list[str]]:
         return {"names": list(self.names)}
@@ -174,8 +182,21 @@ class ClassLearner(Learner):
 
     def make_room(self, state: dict[str, Any]) -> None:
         for name, tensor in [*self.named_parameters(recurse=False), *self.named_buffers(recurse=False)]:
-            if name in state and state[name].shape != tensor.shape:
+            if name in state and is_longer(state[name], tensor):
                 tensor.data = torch.empty(state[name].shape, dtype=tensor.dtype, device=tensor.device)
+
+    def check_state(self, state: dict[str, Any], file: Any) -> None:
+        """Refuse a checkpoint whose tensors are not of as many classes as it names.
+
+        Raises:
+            UserError: naming the file and the tensor.
+        """
+        names = state.get("_extra_state", {"names": self.names})["names"]
+        for name in self.of_each_class:
+            if len(state[name]) != len(names):
+                raise UserError(
+                    f"{file} is damaged: {name} is of {len(state[name])} classes, and it names {len(names)}"
+                )
 
     def places(self, names: Sequence[str]) -> Tensor:
         """Each class's label in training, -1 for a class that it did not show: (C,).

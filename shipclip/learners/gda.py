@@ -40,6 +40,7 @@ class GDA(ClassLearner):
 
     Options = GDAOptions
     wants_validation = True
+    of_each_class = ("means",)
 
     def __init__(self, backbone: Backbone, names: Sequence[str], options: GDAOptions, seed: int, texts: Texts):
         super().__init__(backbone, names, options, seed, texts)
