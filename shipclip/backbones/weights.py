@@ -24,6 +24,9 @@ def read_weights(path: str | Path) -> tuple[dict[str, Tensor], str]:
     if not path.is_file():
         raise MissingFile(f"there is no CLIP weight file at {path}: check MODEL.BACKBONE.PATH")
     activation = ""
+    with open(path, "rb") as file:
+        if file.read(100).lstrip().lower().startswith((b"<!doctype", b"<html")):
+            raise UserError(f"{path} is a web page and no weights: download them anew")
     try:
         refuse_damaged(path)
         if path.suffix == ".safetensors":
