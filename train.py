@@ -19,6 +19,7 @@ import embedded  # noqa: F401  an installed Dassl wins over the embedded one
 
 import torch
 from dassl.config import get_cfg_default
+from dassl.data.datasets import DATASET_REGISTRY
 from dassl.engine import TRAINER_REGISTRY, build_trainer
 from dassl.evaluation import EVALUATOR_REGISTRY
 from dassl.utils import set_random_seed
@@ -30,6 +31,7 @@ import trainers.coop
 import trainers.ship
 import trainers.zsclip  # noqa: F401  importing registers them
 from shipclip.claim import EVALUATION, TRAINING, own_folder
+from shipclip.data import DATASETS
 from shipclip.errors import MissingFile, UserError, sentence
 from shipclip.files import read_yaml
 from shipclip.learners import LEARNERS
@@ -116,6 +118,8 @@ def setup_cfg(args: argparse.Namespace) -> CN:
         raise no_trainer()
     if cfg.TRAINER.NAME not in TRAINER_REGISTRY.registered_names():
         LEARNERS.get(cfg.TRAINER.NAME, "TRAINER.NAME", tuple(TRAINER_REGISTRY.registered_names()))
+    if cfg.DATASET.NAME not in DATASET_REGISTRY.registered_names():
+        DATASETS.get(cfg.DATASET.NAME, "DATASET.NAME", tuple(DATASET_REGISTRY.registered_names()))
     one_of(cfg.TEST.EVALUATOR, "TEST.EVALUATOR", EVALUATOR_REGISTRY.registered_names())
     cfg.freeze()
     return cfg

@@ -25,7 +25,7 @@ def read_names(file: Path, mend: str = "write a class name a line there") -> dic
     """
     found: dict[str, str] = {}
     for number, line in read_lines(file, mend):
-        name = plain(COMMENT.sub("", line))
+        name = plain(COMMENT.sub("", plain(line)))
         if not name:
             continue
         if name in found:
@@ -39,8 +39,9 @@ def read_names(file: Path, mend: str = "write a class name a line there") -> dic
 
 
 def plain(name: str) -> str:
-    """A name without white space around it, composed (NFC)."""
-    return unicodedata.normalize("NFC", name.strip())
+    """A name without white space around it, composed (NFC), and without the byte order marks that files which were put
+    together have in between."""
+    return unicodedata.normalize("NFC", name.replace("\ufeff", "").strip())
 
 
 def same(name: str) -> str:

@@ -41,7 +41,7 @@ class Registry(Generic[T]):
         """
         if name in self:
             return self._known[name]
-        known = sorted([*self._known, *others])
+        known = sorted({*self._known, *others})
         near = [other for other in known if other.casefold() == str(name).casefold()]
         near = near or difflib.get_close_matches(str(name), known, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""

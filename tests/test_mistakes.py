@@ -23,6 +23,10 @@ MISTAKES = {
     "odd options": (("OPTIM.LR",), "'OPTIM.LR' stands alone"),
     "wrong type": (("OPTIM.LR", "fast"), "OPTIM.LR"),
     "precision": (("TRAINER.SHIP.PREC", "fp8"), "TRAINER.SHIP.PREC is 'fp8': choose one of fp32, fp16, amp, bf16"),
+    "data set": (
+        ("DATASET.NAME", "miniworld"),
+        r"DATASET.NAME is 'miniworld': choose one of .*; did you mean MiniWorld\?",
+    ),
     "subset": (("DATASET.SUBSAMPLE_CLASSES", "old"), "SUBSAMPLE_CLASSES is 'old': choose one of all, base, new"),
     "image size": (("INPUT.SIZE", "(224, 224)"), r"is \(224, 224\), but MiniCLIP reads images of 64 x 64"),
     "weights": (("MODEL.BACKBONE.PATH", "nowhere.pt"), "no CLIP weight file at nowhere.pt"),

@@ -2,6 +2,7 @@
 
     make harden             10,000 inputs and 200 kills; prints counts, and whatever went another way
     make harden INPUTS=500 KILLS=20
+    python -m tests.harden --help   one kind of input, one method, another seed
 
 A short version runs in the suite (test_fuzz.py, test_kills.py).
 """

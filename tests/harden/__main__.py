@@ -27,7 +27,7 @@ def main() -> int:
     parser.add_argument("--no-script", action="store_true", help="kill runs alone")
     parser.add_argument("--sentences", action="store_true", help="print what was said, and how often")
     args = parser.parse_args()
-    print(f"seed {args.seed}")
+    print(f"seed {args.seed}", flush=True)
     folder = Path(tempfile.mkdtemp(prefix="harden-"))
     try:
         wrong = fuzz(args, folder)

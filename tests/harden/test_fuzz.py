@@ -20,7 +20,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", KINDS)
 def test_an_input_works_or_is_refused_with_one_sentence(name: str, folder: Path):
     kind: Kind = KINDS[name]
-    count = max(5, round(200 * kind.share))
+    count = max(5, round(150 * kind.share))
     counts = try_all(kind, count, folder / name.replace(" ", "_"))
     assert counts.tried >= min(count, 5)
 

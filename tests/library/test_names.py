@@ -12,6 +12,7 @@ from shipclip.names import plain, read_names, refuse_same_tokens, refuse_twins, 
 
 READ = {
     "a byte order mark": ("\ufefffox\nowl\n".encode(), ["fox", "owl"]),
+    "byte order marks in between": (b"fox\n\xef\xbb\xbfowl\n\xef\xbb\xbf# more\n", ["fox", "owl"]),
     "comments": (b"# birds\nfox  # red\n  # more\nowl\n", ["fox", "owl"]),
     "a number is no comment": (b"unit #5\nC# code\n#\n", ["unit #5", "C# code"]),
     "line ends of any system": (b"fox\r\nowl\ryak\n\n\n", ["fox", "owl", "yak"]),
