@@ -205,7 +205,8 @@ def unquoted(value: str) -> Any:
 def run(cfg: CN, args: argparse.Namespace) -> None:
     """Build the trainer, then train and test, or only test."""
     settings = Settings.of(plain(cfg))
-    if "OUTPUT_DIR" not in args.given:
+    alone = "OUTPUT_DIR" not in args.given or not cfg.OUTPUT_DIR
+    if alone:
         cfg = with_folder_of_its_own(cfg, args)
     if args.eval_only:
         refuse_nothing_trained(settings, args.model_dir)
@@ -216,7 +217,7 @@ def run(cfg: CN, args: argparse.Namespace) -> None:
         torch.backends.cudnn.deterministic = True
     with contextlib.redirect_stdout(Kept(sys.stdout)) as told:  # the log is the folder's, which is not taken yet
         print_header(cfg)
-        if "OUTPUT_DIR" not in args.given:
+        if alone:
             print(f"The results go to {cfg.OUTPUT_DIR}")
         for note in notes(settings, args):
             print(note)

@@ -88,6 +88,8 @@ def fit(
     tree["MODEL"]["BACKBONE"] |= {"NAME": backbone, "PATH": backbone_path}
     tree["TRAINER"]["SHIP" if synthesize else cls.node()]["PREC"] = precision
     settings = Settings.of(tree)
+    if settings.ship and settings.ship.generator.only:
+        raise UserError("TRAINER.SHIP.GENERATOR.ONLY leaves no classifier: leave it out, or run train.py with it")
     _tell(settings, given)
     chosen = settings.backbone
     clip = load_backbone(chosen.name, chosen.path, settings.precision, device, chosen.activation)

@@ -6,7 +6,6 @@ the newest. CoOp's own files, upstream Dassl's among them, are read as well; not
 
 from __future__ import annotations
 
-import math
 import os
 import pickle
 import re
@@ -18,7 +17,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.optim.lr_scheduler import LRScheduler
 
 from .errors import MissingFile, UserError, first_line
 from .files import write_tensors, write_text
@@ -70,61 +68,6 @@ def seconds_of(checkpoint: dict[str, Any]) -> float:
     """The training time that led to a checkpoint; 0 where an older version kept none."""
     seconds = checkpoint.get("seconds", 0.0)
     return float(seconds) if isinstance(seconds, (int, float)) else 0.0
-
-
-def restore(piece: Any, state: Any, name: str, file: str | Path) -> None:
-    """Give an optimiser, schedule or scaler its state back.
-
-    Raises:
-        UserError: it is another one's, naming the file.
-    """
-    told = f"the {name} in {file} is not this run's: remove the file, or take another folder"
-    if not _alike(piece.state_dict(), state) or not _fits(piece, state):
-        raise UserError(told)
-    try:
-        piece.load_state_dict(state)
-    except Exception as error:  # torch raises many kinds for a state that does not fit
-        raise UserError(told) from error
-
-
-def _alike(own: Any, given: Any) -> bool:
-    """Whether a state has the kinds of another where both have a key; what an optimiser remembers `_fits` looks at."""
-    if isinstance(own, dict):
-        if not isinstance(given, dict) or ("last_epoch" in own and "last_epoch" not in given):
-            return False
-        return all(_alike(value, given[key]) for key, value in own.items() if key in given and key != "state")
-    if isinstance(own, (list, tuple)):
-        return isinstance(given, (list, tuple)) and len(own) == len(given) and all(map(_alike, own, given))
-    if own is None or given is None:
-        return own is given
-    if isinstance(own, (int, float)) and not isinstance(own, bool):
-        return isinstance(given, (int, float)) and not isinstance(given, bool) and math.isfinite(given)
-    return type(own) is type(given)
-
-
-def _fits(piece: Any, state: Any) -> bool:
-    """Of an optimiser: whether what it remembers of each parameter has that parameter's shape, and is finite."""
-    if isinstance(piece, LRScheduler):  # which takes whatever it is given for its attributes
-        return isinstance(state, dict) and not any(callable(getattr(piece, str(key), None)) for key in state)
-    if not isinstance(piece, torch.optim.Optimizer):
-        return True
-    parameters = [p for group in piece.param_groups for p in group["params"]]
-    if not isinstance(state, dict):
-        return False
-    remembered = state.get("state")
-    if not isinstance(remembered, dict) or not remembered.keys() <= set(range(len(parameters))):
-        return False
-    for index, own in remembered.items():
-        if not isinstance(own, dict):
-            return False
-        for value in own.values():
-            if isinstance(value, torch.Tensor):
-                alike = value.numel() == 1 or value.shape == parameters[index].shape
-                if not alike or not torch.isfinite(value).all():
-                    return False
-            elif value is not None and not isinstance(value, (int, float)):
-                return False
-    return True
 
 
 def read(file: str | Path, place: Any = "cpu") -> dict[str, Any]:
@@ -210,13 +153,20 @@ def load_state(module: nn.Module, state: dict[str, Any], file: str | Path) -> No
                 f"{file} does not fit this model: {name} is {tuple(state[name].shape)} there and "
                 f"{tuple(own[name].shape)} here; use the backbone, classes and context length it was trained with"
             )
-        if state[name].is_floating_point() != own[name].is_floating_point():
+        if kind_of(state[name]) != kind_of(own[name]):
             raise UserError(f"{file} does not fit this model: {name} holds {state[name].dtype}; train it anew")
         if state[name].is_floating_point() and not torch.isfinite(state[name]).all():
             raise UserError(f"{file} holds numbers in {name} that are not finite: train it anew, or take another epoch")
     if hasattr(module, "check_state"):
         module.check_state(state, file)
     module.load_state_dict(state)
+
+
+def kind_of(tensor: torch.Tensor) -> str:
+    """What numbers a tensor holds, however exact."""
+    if tensor.is_floating_point() or tensor.is_complex():
+        return "complex" if tensor.is_complex() else "real"
+    return "truth" if tensor.dtype == torch.bool else "whole"
 
 
 def is_longer(tensor: torch.Tensor, other: torch.Tensor) -> bool:

@@ -18,6 +18,7 @@ from . import checkpoints
 from .errors import UserError, sentence
 from .files import write_json
 from .loop import Epoch, Stage
+from .optimizer_state import restore
 
 VERSION = 1
 FILE = "results.json"
@@ -91,7 +92,7 @@ class Run:
             for name in ("optimizer", "scheduler", "scaler"):
                 piece = getattr(stage, name)
                 if piece is not None and checkpoint.get(name):
-                    checkpoints.restore(piece, checkpoint[name], name, file)
+                    restore(piece, checkpoint[name], name, file)
             self.begin_training(checkpoints.seconds_of(checkpoint))
             print(f"Resumed from {file} (epoch {checkpoint['epoch']})")
             return checkpoint["epoch"]

@@ -157,7 +157,7 @@ def test_without_a_folder_a_run_gets_one_of_its_own(photos: Path, tmp_path: Path
     monkeypatch.chdir(tmp_path)
     (tmp_path / "configs").symlink_to(root / "configs")
     (tmp_path / "output" / "base2new").mkdir(parents=True)  # the demonstration's results
-    for options in ((), ("OPTIM.LR", 0.1)):
+    for options in ((), ("OPTIM.LR", 0.1, "OUTPUT_DIR", "")):
         assert train.main(command(photos, None, "CoOp", *options)) == 0
     told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("The results go to")]
     folders = [Path(line.removeprefix("The results go to ")) for line in told]
@@ -166,6 +166,7 @@ def test_without_a_folder_a_run_gets_one_of_its_own(photos: Path, tmp_path: Path
     assert train.main(command(photos, None)) == 0
     assert f"{folders[0]} holds the finished results" in capsys.readouterr().out
     assert sorted(p.name for p in (tmp_path / "output").iterdir()) == ["base2new", "runs"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["configs", "output", "photos"]
 
 
 def test_nothing_trained_is_evaluated_into_the_folder_of_its_training(data: Path, tmp_path: Path, capsys, monkeypatch):
@@ -285,6 +286,7 @@ LOST: dict[str, tuple[dict[str, Any], str]] = {
         {"TEST.FINAL_MODEL": "best_val"},
         "best_val needs validation images, and ImageFolder has",
     ),
+    "only a generator": ({"TRAINER.SHIP.GENERATOR.ONLY": True}, "GENERATOR.ONLY leaves no classifier: leave it out"),
     "range": ({"OPTIM.MAX_EPOCH": 0}, "OPTIM.MAX_EPOCH is 0: give at least 1"),
     "choice": ({"DATASET.ON_BAD_IMAGE": "skipp"}, "DATASET.ON_BAD_IMAGE is 'skipp': choose one of stop, skip"),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import re
 import shutil
 import warnings
@@ -18,6 +19,7 @@ from hypothesis.strategies import SearchStrategy
 
 from shipclip.errors import LONGEST, TOLD, sentence
 
+REPOSITORY = Path(__file__).parents[2]
 CANARY = "executed"  # what a hostile file would create if anything in it were run
 LITTER = re.compile(r".*\.tmp[0-9a-f]{32}|run\.lock|\.rendering.*")
 
@@ -82,11 +84,14 @@ def try_all(kind: Kind, count: int, folder: Path, number: int | None = None) -> 
         place.mkdir(parents=True)
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
+            os.chdir(place)  # for whatever is written to no place in particular
             try:
                 kind.act(example, place)
                 counts.taken += 1
             except TOLD as error:
                 counts.sentences[plain(check_sentence(sentence(error)))] += 1
+            finally:
+                os.chdir(REPOSITORY)
         assert not list(folder.rglob(CANARY)), "something in the input was executed"
         left = [str(file) for file in place.rglob("*") if LITTER.fullmatch(file.name)]
         assert not left, f"litter: {left}"

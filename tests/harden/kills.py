@@ -27,9 +27,8 @@ from shipclip.miniclip import world
 from shipclip.presets import CONFIGS
 from tests.runs import SMALL, arguments
 
-from .fuzz import LITTER
+from .fuzz import LITTER, REPOSITORY
 
-REPOSITORY = Path(__file__).parents[2]
 GENERATOR = "TRAINER.SHIP.GENERATOR"
 LONGER = {"OPTIM.MAX_EPOCH": 6, f"{GENERATOR}.EPOCHS": 8, "DATASET.SUBSAMPLE_CLASSES": "gzsl"}  # more to be killed in
 AT_ONCE = 4  # kills of one run

@@ -20,6 +20,7 @@ from shipclip.backbones.base import Backbone
 from shipclip.errors import UserError
 from shipclip.learners import LEARNERS
 from shipclip.options import flatten
+from shipclip.presets import CONFIGS
 from shipclip.settings import Settings, default_tree
 from trainers.ship import base
 from trainers.ship.config import plain
@@ -128,7 +129,7 @@ def is_cheap(s: Settings) -> bool:
 
 
 def command(method: str, given: dict[str, Any], place: Path) -> list[str]:
-    config = f"configs/trainers/{method}/miniclip.yaml"
+    config = str(CONFIGS / "trainers" / method / "miniclip.yaml")
     words = ["--root", str(photos(place)), "--output-dir", str(place / "out"), "--trainer", method, "--seed", "1"]
     words += ["--config-file", config, "DATASET.NAME", "ImageFolder"]
     for key, value in {**SHORT, **given}.items():
