@@ -5,8 +5,7 @@ So a root that moves, or is copied without its times of change, stays the same d
 renamed, put under another class or replaced is told, as is the order of a class's images. What is not seen: a change in
 the middle of a file that keeps its length (an edited bitmap may do that, a JPEG or PNG that is saved anew does not).
 
-A run looks at the images that it reads: with few shots at those that were drawn, and at the test's. All of ImageNet's
-1,281,167 training images take about a minute (`benchmarks/identity.py`), of a training that takes hours.
+A run looks at the images that it reads: with few shots at those that were drawn, and at the test's.
 """
 
 from __future__ import annotations
