@@ -84,7 +84,7 @@ class Run:
                 continue
             file = checkpoints.find(place)
             checkpoint = checkpoints.load(file, stage.module)
-            if checkpoint["epoch"] > stage.epochs:
+            if checkpoint["epoch"] > max(stage.epochs, 1):  # what is not trained is kept as of epoch 1
                 raise UserError(
                     f"{file} is of epoch {checkpoint['epoch']}, and this run ends after {stage.epochs}: choose another "
                     "folder"

@@ -6,6 +6,7 @@ is killed with all its processes.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import random
@@ -110,9 +111,11 @@ def of_a_method(name: str, kills: int, rng: random.Random, folder: Path, tally: 
         while hits < wanted and starts < 3 * wanted:
             starts += 1
             hits += killed(started(words), rng.uniform(0, seconds))
-        status = ended(started(words))
+        status = ended(started(words, folder / "told"))
         done, tally.kills, tally.runs = done + max(hits, 1), tally.kills + hits, tally.runs + 1
-        wrong = [f"status {status}"] if status else [*different(whole, place / "run"), *litter(place, folder)]
+        wrong = [*different(whole, place / "run"), *litter(place, folder)]
+        if status:
+            wrong = [f"status {status}: {(folder / 'told').read_text().strip()}"]
         tally.wrong += bool(wrong)
         yield from wrong
         shutil.rmtree(place, ignore_errors=True)
@@ -125,14 +128,14 @@ def words_of(name: str, data: Path, output: Path, cache: Path) -> list[str]:
     return arguments(data, output, trainer, *(word for pair in given.items() for word in pair), flags=flags)
 
 
-def started(words: list[str]) -> int:
-    """A process with a run in it."""
+def started(words: list[str], told: Path = Path(os.devnull)) -> int:
+    """A process with a run in it; its errors go to the file `told`."""
     process = os.fork()
     if process:
         return process
     status = 3
     try:
-        with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        with open(told, "w") as errors, redirect_stdout(io.StringIO()), redirect_stderr(errors):
             status = train.main(words)
     finally:
         os._exit(status)
