@@ -8,7 +8,7 @@ CONFIG_PACKAGES = {".".join(("shipclip", "configs", *parts)): "/".join(("configs
 ONNX = ["onnx>=1.16", "onnxscript>=0.1", "onnxruntime>=1.18"]  # torch's exporter, and what checks what it writes
 DEMO = ["starlette>=0.37", "uvicorn>=0.29"]  # the page of shipclip demo
 DOCS = ["mkdocs>=1.6", "mkdocstrings[python]>=0.25"]
-OPEN_CLIP = ["open_clip_torch>=2.24", "transformers>=4.40", "sentencepiece"]  # its models and their tokenizers
+OPEN_CLIP = ["open_clip_torch>=2.24", "transformers>=4.40", "sentencepiece>=0.2"]  # its models and their tokenizers
 
 setup(
     name="ship-clip",
@@ -32,12 +32,12 @@ setup(
         "torch>=2.4",
         "torchvision>=0.19",
         "clip-anytorch>=2.5",  # OpenAI's clip; the package that is called clip is something else
-        "packaging",  # what clip-anytorch wants of pkg_resources, which today's setuptools no longer has
-        "ftfy",
-        "regex",
-        "numpy",
+        "packaging>=22",  # what clip-anytorch wants of pkg_resources, which today's setuptools no longer has
+        "ftfy>=6.1",
+        "regex>=2022.10.31",
+        "numpy>=1.23.5",
         "pillow>=9.1",
-        "pyyaml>=5.4",
+        "pyyaml>=6.0",
         "safetensors>=0.4",  # saved models hold no pickle
         "yacs>=0.1.8",
         "tabulate>=0.9",
@@ -48,15 +48,15 @@ setup(
         "scipy>=1.9",  # the .mat files that data sets come with (scikit-learn needs it anyhow)
     ],
     extras_require={
-        "download": ["gdown"],  # CoOp's split files lie in Google Drive
+        "download": ["gdown>=5"],  # CoOp's split files lie in Google Drive
         "open_clip": OPEN_CLIP,
         "onnx": ONNX,
         "demo": DEMO,
         "docs": DOCS,
         "test": [
-            *("pytest>=7", "pytest-xdist", "hypothesis", "ruff"),
+            *("pytest>=7.4", "pytest-xdist>=3.3", "hypothesis>=6.100", "ruff>=0.6"),
             "setuptools>=70.1",  # the tests build the wheel,
-            *("httpx", "selenium>=4.11"),  # ask the page's server, and look at the page in a browser,
+            *("httpx>=0.27", "selenium>=4.11"),  # ask the page's server, and look at the page in a browser,
             *("nbclient>=0.8", "ipykernel>=6"),  # and run the notebook
             *OPEN_CLIP,
             *ONNX,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,20 +17,25 @@ from . import evaluate
 from . import method as methods
 from .backbones import load_backbone
 from .bundle import Classifier
+from .claim import Claim, check_identity, check_settings
 from .confidence import Calibration, distance_scores
-from .data.annotations import plain
-from .data.image_folder import ImageFolder, refuse_twins
+from .data.image_folder import ImageFolder
 from .data.protocol import DatasetOptions, task_of, texts_of, without_bad_images
 from .errors import MissingFile, UserError
 from .features.source import FeatureSource
 from .gallery import Gallery
+from .identity import identity_of
+from .locks import Lock
 from .method import Method
+from .names import plain, refuse_twins
+from .options import Tree
 from .plan import Plan, Wish, settle
+from .precision import device_of
 from .recipe import Recipe
 from .rng import run_seed
-from .run import Run
+from .run import Run, of_nodes
 from .run import plain as plain_tree
-from .settings import Settings
+from .settings import Settings, default_tree, nodes_of
 from .task import Item, LabelSpace, Task
 from .unknown import UNKNOWN
 
@@ -80,7 +86,7 @@ def fit(
         precision: fp32, fp16, amp or bf16.
         device: "cuda" where there is a GPU, unless said otherwise.
         output_dir: keeps checkpoints, so that an interrupted fit goes on; empty: keeps none.
-        options: further settings, config key to value ({"OPTIM.MAX_EPOCH": 20}).
+        options: further settings, config key to value ({"OPTIM.MAX_EPOCH": 20}); such as have no effect are told.
 
     Returns:
         The classifier, with the figures of its test where there are test images.
@@ -88,17 +94,20 @@ def fit(
     Raises:
         UserError: what is wrong with images, names or options, in one sentence.
     """
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = device_of(device)
     wish = Wish(learner, _epochs(epochs), calibrate, reject, alone)
     wish.check()
     recipe = Recipe.of(
         options,
-        DatasetOptions(name="ImageFolder", root=str(folder or ""), num_shots=shots),
+        str(folder or ""),
+        shots,
         backbone=backbone,
         backbone_path=backbone_path,
         precision=precision,
         seed=seed,
     )
+    if wish.epochs > 0 and "OPTIM.MAX_EPOCH" in recipe.given:
+        raise UserError("options has OPTIM.MAX_EPOCH, for which there is the argument epochs: give one of them")
     task = _task(folder, images, labels, new_names, recipe.dataset, seed)
     if reject and UNKNOWN in map(str.casefold, task.labels.names):
         raise UserError(
@@ -106,8 +115,9 @@ def fit(
         )
     chosen = Settings.of(recipe.tree("CoOp" if learner == "auto" else learner, False)).backbone
     clip = load_backbone(chosen.name, chosen.path, recipe.precision, device, chosen.activation)
+    methods.tell_unknown(clip, task.labels.known)
     plan = settle(recipe, wish, task, clip, run_seed(seed))
-    method = _tuned(plan, task, clip, seed, str(output_dir))
+    method = _tuned(plan, task, clip, seed, output_dir)
     labels_of = task.labels
     text = method.learner.text_features(labels_of.names)
     calibration, rejection, said = plan.confidence(wish, text, clip.logit_scale)
@@ -141,7 +151,7 @@ def _epochs(epochs: int | str) -> int:
     return number
 
 
-def _tuned(plan: Plan, task: Task, clip: Any, seed: int, output_dir: str) -> Method:
+def _tuned(plan: Plan, task: Task, clip: Any, seed: int, output_dir: str | Path) -> Method:
     """The planned fit, on all training images."""
     method = methods.build(Settings.of(plan.tree), task, clip, run_seed(seed), repeats=seed >= 0)
     if plan.source is not None:  # its images are encoded already
@@ -150,8 +160,28 @@ def _tuned(plan: Plan, task: Task, clip: Any, seed: int, output_dir: str) -> Met
     method.learner.to(clip.device)
     stage = methods.tuning_stage(method)
     stage.epochs = min(plan.epochs or stage.epochs, stage.epochs)
-    methods.train(method, stage, Run(output_dir))
+    methods.check(method)
+    with _folder(output_dir, plan.tree, method) as run:
+        methods.train(method, stage, run)
     return method
+
+
+@contextmanager
+def _folder(output_dir: str | Path, tree: Tree, method: Method) -> Iterator[Run]:
+    """The run that keeps checkpoints in a folder, if there is one: its own, and of the same data as before."""
+    if not str(output_dir):
+        yield Run()
+        return
+    folder, settings = Path(output_dir).expanduser(), method.settings
+    parts = [part for part in methods.parts_of(settings, training=True) if part != "test"]
+    taken = settings.ship.generator.from_ if settings.ship else ""
+    identity = identity_of(method.task, settings.dataset.root, method.backbone, taken, parts)
+    mine = Claim(of_nodes(plain_tree(tree), nodes_of(tree)), identity)
+    with Lock(folder):
+        check_settings(folder, mine.tree, default_tree())
+        check_identity(folder, mine)
+        mine.write(folder)
+        yield Run(str(folder))
 
 
 def _tested(
@@ -163,7 +193,7 @@ def _tested(
     if plan.held is not None:
         held = plan.held
         records["held out"] = right_of(held.logits[held.shown], held.labels[held.shown], labels.names)
-    if method.task.test:
+    if method.task.test and not method.settings.test.no_test:
         logits, truth = methods.logits(method)
         figures = evaluate.all_figures(logits, truth, method.task, method.settings.test.base_penalty)
         figures |= methods.quality(method)
@@ -205,7 +235,7 @@ def _task(folder: Any, images: Any, labels: Any, new_names: Sequence[str], optio
         task = task_of(ImageFolder(Path(folder)), options, seed)
     else:
         task = _task_of_lists(images, labels, options)
-    new = [plain(name) for name in new_names]
+    new = [plain(str(name)) for name in new_names]
     refuse_twins([*task.labels.names, *new], "new_names")
     names = (*task.labels.names, *new)
     n_base = task.labels.n_trained if len(names) > task.labels.n_trained else task.labels.n_base
@@ -226,5 +256,6 @@ def _task_of_lists(images: Sequence[Any], labels: Sequence[str] | None, options:
     train = [Item(image, place[name], name) for image, name in zip(images, called, strict=True)]
     texts = texts_of(options, ImageFolder.template, names)
     return without_bad_images(
-        Task("images", LabelSpace(names, len(names)), train, texts=texts, upright=True), options.on_bad_image
+        Task("images", LabelSpace(names, len(names)), train, texts=texts, upright=True, distinct=True),
+        options.on_bad_image,
     )

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .errors import MissingFile, UserError
+from .errors import MissingFile, UserError, first_line
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def read_safetensors(file: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
         with safe_open(file, "pt") as content:
             return {key: content.get_tensor(key) for key in content.keys()}, content.metadata() or {}  # noqa: SIM118
     except Exception as error:  # safetensors has an exception of its own for damaged bytes
-        raise UserError(f"{file} cannot be read ({error}): save the model anew") from error
+        raise UserError(f"{file} cannot be read ({first_line(error)}): save the model anew") from error
 
 
 def nearest_similarity(features: Tensor, others: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,15 @@ from .backbones import load_backbone
 from .backbones.base import Backbone
 from .bundle import Classifier
 from .confidence import Calibration
-from .data.image_folder import refuse_twins
 from .errors import MissingFile, UserError
-from .files import read_json
+from .files import digest_of, read_json
 from .gallery import Gallery, read_safetensors
 from .generators import GENERATORS
+from .names import refuse_twins
+from .precision import device_of
 from .run import FILE, GENERATOR, LEARNER
 from .run import read as read_results
-from .saving import CLASSES, CONFIG, FORMAT, HEAD, READABLE, TRAINING, VERSION, config_of, digest_of
+from .saving import CLASSES, CONFIG, FORMAT, HEAD, READABLE, TRAINING, VERSION, config_of
 from .settings import Settings
 from .texts import Texts
 from .unknown import SCORES, Rejection, Rule
@@ -38,8 +40,7 @@ def load(folder: str | Path, backbone_path: str = "", device: str | torch.device
     Raises:
         MissingFile, UserError: no model there, or one that is damaged or whose backbone is another now.
     """
-    folder = Path(folder)
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    folder, device = Path(folder), device_of(device)
     if (folder / FILE).is_file():
         return _load_run(folder, backbone_path, device)
     if not (folder / CONFIG).is_file():
@@ -51,35 +52,20 @@ def load(folder: str | Path, backbone_path: str = "", device: str | torch.device
         raise UserError(
             f"{folder} is a model of version {config.get('version')}, and this is {VERSION}: update shipclip"
         )
-    try:
-        return _assemble(folder, config, backbone_path, device)
-    except UserError:
-        raise
-    except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
-        raise UserError(
-            f"{folder / CONFIG} is damaged ({type(error).__name__}: {error}): save the model anew"
-        ) from error
+    return _assemble(folder, config, backbone_path, device)
 
 
 def _assemble(folder: Path, config: Mapping[str, Any], backbone_path: str, device: torch.device) -> Classifier:
-    classes = read_json(folder / CLASSES, "save the model anew")
-    if not isinstance(classes, list) or not all(isinstance(row, dict) and row.get("name") for row in classes):
-        raise UserError(f"{folder / CLASSES} must be a list of objects with name and images: save the model anew")
-    everything = [row["name"] for row in classes]
-    if not all(isinstance(name, str) for name in everything):
-        raise UserError(f"{folder / CLASSES} has a name that is no text: save the model anew")
-    refuse_twins(everything, str(folder / CLASSES))
-    names = [row["name"] for row in classes if not row.get("removed")]
-    if not names:
-        raise UserError(f"{folder / CLASSES} has no class that is not removed: save the model anew")
+    rows = _classes(folder / CLASSES)
+    _refuse_damaged(config, folder / CONFIG)
     settings = Settings.of(config["settings"])
     backbone = _backbone_of(settings, backbone_path, device)
-    if backbone.digest != config["backbone"]["digest"]:
+    if backbone.digest != config["backbone"].get("digest"):
         raise UserError(
-            f"{folder} was made with other weights of {config['backbone']['name']} than those here: give its own "
+            f"{folder} was made with other weights of {config['backbone'].get('name')} than those here: give its own "
             "weight file (backbone_path)"
         )
-    texts = Texts.from_data(config["texts"])
+    texts = Texts.from_data(config["texts"], folder / CONFIG)
     learner = settings.learner(backbone, config["trained_names"], settings.options, config["seed"], texts)
     state = _tensors(folder, config)
     mine = {k.removeprefix("learner."): v for k, v in state.items() if k.startswith("learner.")}
@@ -87,6 +73,8 @@ def _assemble(folder: Path, config: Mapping[str, Any], backbone_path: str, devic
     checkpoints.load_state(learner, mine | extra, folder / HEAD)
     generator = None
     if config["generator_names"]:
+        if not settings.ship:
+            raise UserError(f"{folder / CONFIG} is damaged (a generator without SHIP): save the model anew")
         cls = GENERATORS.get(settings.ship.generator.name, f"the generator of {folder}")
         generator = cls(backbone, config["generator_names"], settings.generator, config["seed"], texts)
         theirs = {k.removeprefix("generator."): v for k, v in state.items() if k.startswith("generator.")}
@@ -99,46 +87,87 @@ def _assemble(folder: Path, config: Mapping[str, Any], backbone_path: str, devic
     return Classifier(
         backbone,
         learner,
-        names,
-        {row["name"]: int(row.get("images", 0)) for row in classes},
+        [row["name"] for row in rows if not row["removed"]],
+        {row["name"]: row["images"] for row in rows},
         config["settings"],
         generator,
         config["figures"],
-        calibration=_calibration(config.get("calibration", {}), folder),
+        calibration=_calibration(config.get("calibration", {}), folder / CONFIG),
         rejection=_rejection(config.get("rejection"), gallery, folder),
         gallery=gallery,
         chosen=config.get("chosen", {}),
-        records={
-            kind: {row["name"]: _count(row[key]) for row in classes if key in row} for kind, key in RECORDS.items()
-        },
-        hidden=[name for name in everything if name not in names],
+        records={kind: {row["name"]: row[key] for row in rows if key in row} for kind, key in RECORDS.items()},
+        hidden=[row["name"] for row in rows if row["removed"]],
     )
 
 
 RECORDS = {"held out": "held_out", "test": "test"}
 
 
-def _count(pair: Any) -> tuple[int, int]:
-    right, of = pair
-    return int(right), int(of)
+def _classes(file: Path) -> list[dict[str, Any]]:
+    """The classes of a model: how many images each was tuned on, what is known of it, and whether it is taken out."""
+    rows = read_json(file, "save the model anew")
+    if not isinstance(rows, list) or not rows or not all(map(_is_class, rows)):
+        raise UserError(f"{file} must be a list of objects with name and images: save the model anew")
+    refuse_twins([row["name"] for row in rows], file)
+    if all(row["removed"] for row in rows):
+        raise UserError(f"{file} has no class that is not removed: save the model anew")
+    return rows
 
 
-def _calibration(data: Mapping[str, Any], folder: Path) -> Calibration:
-    way = Calibration(**data)
-    if not 0 < float(way.temperature) < float("inf"):
-        raise UserError(f"{folder / CONFIG} has the temperature {way.temperature}: save the model anew")
+def _is_class(row: Any) -> bool:
+    return (
+        isinstance(row, dict)
+        and isinstance(row.get("name"), str)
+        and type(row.setdefault("images", 0)) is int
+        and type(row.setdefault("removed", False)) is bool
+        and all(_is_count(row[key]) for key in RECORDS.values() if key in row)
+    )
+
+
+def _is_count(pair: Any) -> bool:
+    """How many are right, of how many."""
+    return isinstance(pair, list) and len(pair) == 2 and all(type(count) is int for count in pair)
+
+
+def _refuse_damaged(config: Mapping[str, Any], file: Path) -> None:
+    """Refuse a model's config without what every model has; version 1 had neither confidence nor a digest."""
+    kinds = {"backbone": dict, "texts": dict, "settings": dict, "figures": dict, "seed": int}
+    if config["version"] > 1:
+        kinds |= {"calibration": dict, "chosen": dict, "head_sha256": str}
+    wrong = [key for key, kind in kinds.items() if type(config.get(key)) is not kind]
+    for key in ("trained_names", "generator_names"):
+        names = config.get(key)
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            wrong.append(key)
+    if wrong or not config["trained_names"]:
+        raise UserError(f"{file} is damaged (at {(wrong or ['trained_names'])[0]}): save the model anew")
+
+
+def _calibration(data: Mapping[str, Any], file: Path) -> Calibration:
+    try:
+        way = Calibration(**data)
+        T = float(way.temperature)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise UserError(f"{file} is damaged (at calibration): save the model anew") from error
+    if not 0 < T < float("inf"):
+        raise UserError(f"{file} has the temperature {way.temperature}: save the model anew")
     return way
 
 
 def _rejection(data: Mapping[str, Any] | None, gallery: Gallery | None, folder: Path) -> Rejection | None:
     if data is None:
         return None
-    rule = Rejection(float(data["rate"]), Rule(**data["shown"]), Rule(**data["by_name"]))
-    for part in (rule.shown, rule.by_name):
-        if part.score not in SCORES or not all(abs(float(v)) < float("inf") for v in (part.threshold, part.spread)):
-            raise UserError(f"{folder / CONFIG} has a rule for unknown images that cannot be: save the model anew")
-        if part.score == "neighbour" and gallery is None:
-            raise MissingFile(f"there is no {folder / TRAINING}, which unknown images are told by: save the model anew")
+    try:
+        rule = Rejection(float(data["rate"]), Rule(**data["shown"]), Rule(**data["by_name"]))
+        numbers = [float(v) for part in (rule.shown, rule.by_name) for v in (part.threshold, part.spread)]
+        known = {rule.shown.score, rule.by_name.score} <= SCORES.keys()
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise UserError(f"{folder / CONFIG} is damaged (at rejection): save the model anew") from error
+    if not known or not all(map(math.isfinite, numbers)):
+        raise UserError(f"{folder / CONFIG} has a rule for unknown images that cannot be: save the model anew")
+    if gallery is None and "neighbour" in (rule.shown.score, rule.by_name.score):
+        raise MissingFile(f"there is no {folder / TRAINING}, which unknown images are told by: save the model anew")
     return rule
 
 
@@ -153,16 +182,16 @@ def _load_run(folder: Path, backbone_path: str, device: torch.device) -> Classif
         )
     settings = Settings.of(tree)
     backbone = _backbone_of(settings, backbone_path, device)
-    names, new = tuple(content["classnames"]), tuple(content.get("new_classnames", ()))
+    names, new = (_names(content.get(key, []), key, folder / FILE) for key in ("classnames", "new_classnames"))
     everything = tuple(dict.fromkeys((*names, *new)))
-    weights = content.get("weights") or ""
+    weights = str(content.get("weights") or "")
     trained_in = Path(weights).parent.parent if weights else folder
-    texts = Texts.from_data(content.get("texts", {}))
+    texts = Texts.from_data(content.get("texts", {}), folder / FILE)
     learner = settings.learner(backbone, everything if settings.ship else names, settings.options, 0, texts)
     place = trained_in / LEARNER
     file = Path(weights) if weights else checkpoints.find(place, best=settings.test.final_model == "best_val")
     if learner.state_dict() or not learner.training_free:
-        checkpoints.load(file, learner)
+        learner.trained_on(checkpoints.load(file, learner).get("classnames"))
     generator = None
     if settings.ship and checkpoints.last_epoch(trained_in / GENERATOR):
         generator = stage1.load(trained_in, backbone, everything, max(settings.seed, 0), texts)
@@ -177,8 +206,14 @@ def _backbone_of(settings: Settings, path: str, device: torch.device) -> Backbon
     return load_backbone(own.name, path or own.path, settings.precision, device, own.activation)
 
 
+def _names(value: Any, key: str, file: Path) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise UserError(f"{file} is damaged (at {key}): evaluate the run anew")
+    return tuple(value)
+
+
 def _tensors(folder: Path, config: Mapping[str, Any]) -> dict[str, Tensor]:
-    """What was learned, if it is what config.json was written with."""
+    """What was learned, if it is what config.json was written with; version 1 kept no digest of it."""
     tensors, _ = read_safetensors(folder / HEAD)
     if config["version"] > 1 and digest_of(folder / HEAD) != config["head_sha256"]:
         raise UserError(

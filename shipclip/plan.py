@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
+from io import StringIO
 from typing import Any
 
 import torch
 
+from . import method as methods
 from .backbones.base import Backbone
 from .choose import AUTO, CHEAP, Figures, as_data, best_of, choose
 from .confidence import Calibration, calibrate
@@ -104,6 +107,8 @@ def settle(recipe: Recipe, wish: Wish, task: Task, clip: Backbone, seed: int) ->
     if wish.epochs > 0:
         tree["OPTIM"]["MAX_EPOCH"] = wish.epochs
     settings = Settings.of(tree)
+    recipe.tell(settings)
+    _check(settings, task, clip, seed)
     if not wish.calibrated or not task.train:
         return Plan(wish.learner, ship, tree)
     source = encoded(FeatureSource(clip, task, settings.input, settings.features, seed, settings.workers))
@@ -135,6 +140,7 @@ def _choose(recipe: Recipe, wish: Wish, task: Task, clip: Backbone, seed: int) -
         return {**tree, "INPUT": shared["INPUT"], "FEATURES": shared["FEATURES"]}
 
     settings = Settings.of(tree_for("LinearProbe", by_name))
+    _check(settings, task, clip, seed)
     source = FeatureSource(clip, task, settings.input, settings.features, seed, settings.workers)
     rounds = rounds_of(task, seed, True, by_name or bool(wish.reject))
     if not any(part.shown for part in rounds):
@@ -144,10 +150,17 @@ def _choose(recipe: Recipe, wish: Wish, task: Task, clip: Backbone, seed: int) -
     tried = choose(tree_for, source, rounds, seed, by_name and not wish.alone)
     best = tried[0]
     tree = tree_for(best.learner, best.ship)
+    recipe.tell(Settings.of(tree))
     _set(tree, Settings.of(tree), best.trial.options)
     chosen = {"learner": best.name, "epochs": best.epochs, **best.trial.options, "tried": as_data(tried)}
     epochs = best.epochs if wish.epochs <= 0 else 0
     return Plan(best.learner, best.ship, tree, epochs, source, best.trial.held, chosen)
+
+
+def _check(settings: Settings, task: Task, clip: Backbone, seed: int) -> None:
+    """Refuse what cannot be tuned before anything is held out; what it is made with is told by the fit itself."""
+    with redirect_stdout(StringIO()):
+        methods.check(methods.build(settings, task, clip, seed))
 
 
 def _set(tree: Tree, settings: Settings, options: Mapping[str, Any]) -> None:

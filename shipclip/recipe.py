@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
-import yaml
-
 from .data.protocol import DatasetOptions
-from .files import read_text
+from .errors import UserError
+from .files import read_yaml
 from .learners import LEARNERS
-from .options import Tree, convert, flatten, merge, nest, tree_of, unknown_key
+from .options import Tree, convert, flatten, merge, nest, read, tree_of, unknown_key
 from .presets import CONFIGS, default_config
-from .settings import SHIP, default_tree
+from .settings import SHIP, Settings, default_tree
+from .unread import contradictions, unread
 
-OF_THE_DATA = ("template", "prompts", "on_bad_image")
+OF_THE_DATA = ("TEMPLATE", "PROMPTS", "ON_BAD_IMAGE")
+ARGUMENTS = {  # keys that fit has arguments for; both at once would be one too many
+    "SEED": "seed",
+    "DATASET.NAME": "folder",
+    "DATASET.ROOT": "folder",
+    "DATASET.NUM_SHOTS": "shots",
+    "MODEL.BACKBONE.NAME": "backbone",
+    "MODEL.BACKBONE.PATH": "backbone_path",
+    "TRAINER.NAME": "learner",
+    "TRAINER.SHIP.LEARNER": "learner",
+    "TRAINER.SHIP.NEW_CLASSNAMES": "new_names",
+    "RESUME": "output_dir",
+}
+GENERATOR_ALONE = "TRAINER.SHIP.GENERATOR.ONLY"
+# All classes are told apart, and the test's figures are all that is made of it.
+UNREAD_HERE = ("TEST.SPLIT", "TEST.PREDICTIONS", "DATASET.SUBSAMPLE_CLASSES")
 
 
 @dataclass(frozen=True)
@@ -36,20 +51,17 @@ class Recipe:
     given: Mapping[str, Any] = field(default_factory=dict)
 
     @staticmethod
-    def of(options: Mapping[str, Any] | None, dataset: DatasetOptions, **facts: Any) -> Recipe:
-        """Keys of the images go to `dataset`.
+    def of(options: Mapping[str, Any] | None, folder: str, shots: int, **facts: Any) -> Recipe:
+        """A recipe for the images of a folder, so many of each class; keys of the images among `options` count for
+        `dataset`.
 
         Raises:
-            UserError: an unknown key, or a value of another kind.
+            UserError: an unknown key, one that there is an argument for, or a value that cannot be.
         """
-        known = flatten(default_tree())
-        for key, value in (options or {}).items():
-            if key not in known:
-                raise unknown_key(key, list(known))
-            convert(value, known[key], key)
-        given = dict(options or {})
-        own = {name: given.pop(f"DATASET.{name.upper()}", getattr(dataset, name)) for name in OF_THE_DATA}
-        return Recipe(dataset=replace(dataset, **own), given=given, **facts)
+        given = _given(options)
+        own = {key: given[f"DATASET.{key}"] for key in OF_THE_DATA if f"DATASET.{key}" in given}
+        data = {"NAME": "ImageFolder", "ROOT": folder, "NUM_SHOTS": shots, **own}
+        return Recipe(dataset=read(DatasetOptions, data, "DATASET."), given=given, **facts)
 
     def tree(self, learner: str, ship: bool) -> Tree:
         """All settings of a fit of this learner, alone or with SHIP's features."""
@@ -58,6 +70,28 @@ class Recipe:
         tree["MODEL"]["BACKBONE"] |= {"NAME": self.backbone, "PATH": self.backbone_path}
         tree["TRAINER"]["SHIP" if ship else LEARNERS.get(learner).node()]["PREC"] = self.precision
         return tree
+
+    def tell(self, settings: Settings) -> None:
+        """Which of the caller's keys a fit with these settings does not read, and what leaves what without a say."""
+        lost = unread(settings, self.given)
+        lost += [key for key in UNREAD_HERE if key in self.given and key not in lost]
+        for key in lost:
+            print(f"Note: nothing reads {key} in a fit of {settings.name}")
+        for text in contradictions(settings):
+            print(text)
+
+
+def _given(options: Mapping[str, Any] | None) -> dict[str, Any]:
+    known = flatten(default_tree())
+    for key, value in (options or {}).items():
+        if key not in known:
+            raise unknown_key(str(key), list(known))
+        argument = ARGUMENTS.get(key) or ("precision" if key.endswith(".PREC") else "")
+        if argument:
+            raise UserError(f"options has {key}, for which there is the argument {argument}: give that")
+        if convert(value, known[key], key) is True and key == GENERATOR_ALONE:
+            raise UserError(f"{key} leaves no classifier: leave it out, or run train.py with it")
+    return dict(options or {})
 
 
 def settings_tree(learner: str, ship: bool, small: bool, given: Mapping[str, Any]) -> Tree:
@@ -70,7 +104,7 @@ def settings_tree(learner: str, ship: bool, small: bool, given: Mapping[str, Any
         files.append(overlay)
     tree = default_tree()
     for file in files:
-        tree = merge(tree, known(yaml.safe_load(read_text(file)), tree), f" in {file}")
+        tree = merge(tree, known(read_yaml(file), tree), f" in {file}")
     tree["TRAINER"]["NAME"] = name
     if ship:
         tree["TRAINER"]["SHIP"]["LEARNER"] = learner

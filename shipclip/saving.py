@@ -9,7 +9,7 @@ MODEL/README.md              a card
 
 from __future__ import annotations
 
-import hashlib
+import json
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from .errors import UserError
-from .files import read_json, replacing, write_json, write_text
+from .files import digest_of, read_json, replacing
 from .reporting.card import TITLE, card
 from .run import versions
 
@@ -53,9 +53,9 @@ def save(model: Classifier, folder: Path) -> Path:
         place[HEAD].write_bytes(as_bytes({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}))
         if model.gallery is not None:
             place[TRAINING].write_bytes(model.gallery.as_bytes())
-        write_json(place[CLASSES], _classes(model))
-        write_text(place[CARD], card(model))
-        write_json(place[CONFIG], _config(model, place[HEAD]))
+        place[CLASSES].write_text(_as_json(_classes(model)), encoding="utf-8")
+        place[CARD].write_text(card(model), encoding="utf-8")
+        place[CONFIG].write_text(_as_json(_config(model, place[HEAD])), encoding="utf-8")
     if model.gallery is None:
         (folder / TRAINING).unlink(missing_ok=True)
     return folder
@@ -89,8 +89,8 @@ def _classes(model: Classifier) -> list[dict[str, Any]]:
     return rows
 
 
-def digest_of(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
+def _as_json(content: Any) -> str:
+    return json.dumps(content, indent=2) + "\n"
 
 
 def refuse_foreign(folder: str | Path) -> None:
@@ -102,14 +102,19 @@ def refuse_foreign(folder: str | Path) -> None:
     folder = Path(folder)
     if folder.is_file():
         raise UserError(f"{folder} is a file: give a folder for the model")
-    if (folder / CONFIG).is_file() and config_of(folder).get("format") != FORMAT:
-        raise UserError(f"{folder} holds something else ({CONFIG} is no model's): choose another folder")
-    if (folder / CARD).is_file() and not (folder / CONFIG).is_file() and not _own_card(folder / CARD):
-        raise UserError(f"{folder} holds a {CARD} that is no model's card, and would be lost: choose another folder")
+    if (folder / CONFIG).is_file():
+        if config_of(folder).get("format") != FORMAT:
+            raise UserError(f"{folder} holds something else ({CONFIG} is no model's): choose another folder")
+        return
+    broken_off = (folder / HEAD).is_file()  # a save was, and the head is what it had renamed first
+    for name in (CLASSES, TRAINING, CARD):
+        own = _own_card(folder / CARD) if name == CARD else broken_off
+        if (folder / name).exists() and not own:
+            raise UserError(f"{folder} holds a {name} that is no model's, and would be lost: choose another folder")
 
 
 def _own_card(file: Path) -> bool:
-    return file.read_bytes().startswith(TITLE.encode())
+    return file.is_file() and file.read_bytes().startswith(TITLE.encode())
 
 
 def config_of(folder: Path) -> dict[str, Any]:

@@ -133,7 +133,8 @@ def trial_of(
     for i, part in enumerate(rounds):
         with redirect_stdout(StringIO()):  # the fit itself will tell
             longer = updates_ratio(settings, len(source.task.train), len(part.task.train))
-            method = methods.build(as_long(settings, longer), part.task, source.backbone, seed)
+            own = as_long(settings if part.task.val else _by_last_step(settings), longer)
+            method = methods.build(own, part.task, source.backbone, seed)
             if settings.learner.sees == "features":
                 method.source = Part(source, part)
             method.learner.to(source.backbone.device)
@@ -158,6 +159,11 @@ def as_long(settings: Settings, longer: float) -> Settings:
     """The settings with so many times the epochs: with fewer updates a learner would be less sure than the fit that is
     prepared will be."""
     return replace(settings, optim=replace(settings.optim, max_epoch=round(settings.optim.max_epoch * longer)))
+
+
+def _by_last_step(settings: Settings) -> Settings:
+    """The settings without a choice by validation images, of which a round may have none."""
+    return replace(settings, test=replace(settings.test, final_model="last_step", split="test"))
 
 
 def _tune(method: Method, run: Run, generators: list[FeatureGenerator | None] | None, number: int) -> None:

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from .build import Method
-from .errors import UserError
 from .features.bank import FeatureBank
 from .features.source import Batch, Batches, PixelSource, feature_batches
 from .loop import Losses, Stage
@@ -101,10 +100,6 @@ def loss(method: Method, x: Tensor, labels: Tensor, rng: torch.Generator) -> Los
     classify = learner.classifier(method.names, options.logit_scale)
     summary = objective(classify(x), labels, weights, n_base, options)
     if options.anchor_weight:  # mean of 1 - cosine similarity of the class features and the hand-written texts'
-        if not hasattr(classify, "class_features"):
-            raise UserError(
-                f"TRAINER.SHIP.ANCHOR_WEIGHT needs class features, and {options.learner} learns none: set it to 0"
-            )
         near = (classify.class_features * learner.text_features(method.names)).sum(dim=1)
         summary["loss"] = summary["loss"] + options.anchor_weight * (1 - near).mean()
     return summary

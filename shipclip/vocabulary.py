@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from .data.annotations import plain
-from .data.image_folder import refuse_twins
 from .errors import UserError
+from .names import plain, refuse_same_tokens, refuse_twins, same
 from .rng import stream
-from .texts import Texts, key_of
+from .texts import Texts
 from .unknown import UNKNOWN
 
 if TYPE_CHECKING:
@@ -37,8 +36,8 @@ def add(model: Classifier, names: Sequence[str]) -> None:
         UserError: a name that cannot be told from one that is there, or that is too long.
     """
     names = [plain(name) for name in names]
-    refuse_twins([*model.classes, *names], "add_classes")
-    _refuse_reserved(model, names)
+    away = [name for name in model.hidden if name not in names]
+    _refuse_unfit(model, names, [*model.classes, *away], "add_classes")
     model.learner.check_classes([*model.classes, *names])
     model.learner.classifier(names)  # too long a name is told before anything is changed
     fresh = [name for name in names if name not in model.hidden]
@@ -80,15 +79,19 @@ def rename(model: Classifier, old: str, new: str) -> None:
     new = plain(new)
     _there(model, old)
     others = [name for name in (*model.classes, *model.hidden) if name != old]
-    refuse_twins([*others, new], "rename_class")
-    _refuse_reserved(model, [new])
-    model.learner.classifier([new])
+    _refuse_unfit(model, [new], others, "rename_class")
 
     def called(names: Sequence[str]) -> list[str]:
         return [new if name == old else name for name in names]
 
+    before = model.learner.names
+    model.learner.names = tuple(called(before))
+    try:
+        model.learner.classifier([new])  # too long a name is told before anything else is changed
+    except UserError:
+        model.learner.names = before
+        raise
     model._names = tuple(called(model.classes))
-    model.learner.names = tuple(called(model.learner.names))
     if model.generator is not None:
         model.generator.rename(called(model.generator.names))
     model.images = {new if name == old else name: count for name, count in model.images.items()}
@@ -96,8 +99,8 @@ def rename(model: Classifier, old: str, new: str) -> None:
     if model.gallery is not None:
         model.gallery = model.gallery.renamed(old, new)
     own = model.learner.texts.of_class
-    if key_of(old) in own:
-        _describe(model, {(key_of(new) if name == key_of(old) else name): texts for name, texts in own.items()})
+    if same(old) in own:
+        _describe(model, {(same(new) if name == same(old) else name): texts for name, texts in own.items()})
 
 
 def set_texts(model: Classifier, texts: Mapping[str, Sequence[str]]) -> list[str]:
@@ -114,9 +117,9 @@ def set_texts(model: Classifier, texts: Mapping[str, Sequence[str]]) -> list[str
     Raises:
         UserError: texts of a class that is not there, or a sentence that is too long.
     """
-    known = {key_of(name): name for name in model.classes}
+    known = {same(name): name for name in model.classes}
     for name, sentences in texts.items():
-        if key_of(name) not in known:
+        if same(name) not in known:
             raise UserError(
                 f"there are texts of {name!r}, which is no class of this model: add the class, or mend its name"
             )
@@ -125,12 +128,14 @@ def set_texts(model: Classifier, texts: Mapping[str, Sequence[str]]) -> list[str
     model.backbone.text_prompts([sentence for sentences in texts.values() for sentence in sentences])
     probe = torch.eye(model.backbone.dim, device=model.backbone.device)
     before = _response(model, probe)
-    _describe(model, {**model.learner.texts.of_class, **{key_of(name): tuple(of) for name, of in texts.items()}})
+    _describe(model, {**model.learner.texts.of_class, **{same(name): tuple(of) for name, of in texts.items()}})
     if before is None:
         return []
-    same = (before == _response(model, probe)).all(dim=0).tolist()
-    return [name for name, unchanged in zip(model.classes, same, strict=True) if unchanged and key_of(name) in
-            {key_of(given) for given in texts}]  # fmt: skip
+    unchanged = (before == _response(model, probe)).all(dim=0).tolist()
+    described = {same(name) for name in texts}
+    return [
+        name for name, as_before in zip(model.classes, unchanged, strict=True) if as_before and same(name) in described
+    ]
 
 
 @torch.no_grad()
@@ -153,7 +158,11 @@ def _there(model: Classifier, name: str) -> None:
                         f"{' ...' if len(model.classes) > 20 else ''}")  # fmt: skip
 
 
-def _refuse_reserved(model: Classifier, names: Sequence[str]) -> None:
+def _refuse_unfit(model: Classifier, names: Sequence[str], others: Sequence[str], where: str) -> None:
+    """Refuse names that cannot be told from the others, those that were taken out among them, and the name of unknown
+    images."""
+    refuse_twins([*others, *names], where)
+    refuse_same_tokens(model.backbone.tokenizer.encode, [*others, *names], names, model.backbone.name)
     if model.rejection is not None and UNKNOWN in map(str.casefold, names):
         raise UserError(
             f"this model calls images {UNKNOWN!r} that are of none of its classes: name the class otherwise"

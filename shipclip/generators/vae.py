@@ -14,10 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from ..features.bank import FeatureBank
-from ..options import one_of
+from ..optim import EPOCHS
+from ..options import option
 from ..precision import update
 from . import prompt_decoder
-from .base import GENERATORS, FeatureGenerator, GeneratorOptions, initialise
+from .base import GENERATORS, WIDTH, FeatureGenerator, GeneratorOptions, initialise
 
 
 @dataclass(frozen=True)
@@ -27,13 +28,14 @@ class AutoencoderOptions(GeneratorOptions):
     CONTRAST_WEIGHT makes synthetic features tell the classes apart as real ones do, and ANCHOR_WEIGHT keeps them near
     the class's text feature, where names that training does not show lie as well."""
 
-    encoder_hidden: int = 2048
-    kl_weight: float = 1.0
-    kl_anneal: int = 0  # epochs over which KL_WEIGHT is reached linearly; 0: at once
-    free_bits: float = 0.0  # nats of KL that cost nothing
-    latent: str = "prior"  # sample from N(0, I), or from the base images' posteriors ("posterior")
-    contrast_weight: float = 0.0  # real features must find their class among the batch's synthetic ones
-    anchor_weight: float = 0.0  # pull synthetic features to the class's text feature
+    encoder_hidden: int = option(2048, least=1, most=WIDTH)
+    kl_weight: float = option(1.0, least=0)
+    kl_anneal: int = option(0, least=0, most=EPOCHS)  # epochs over which KL_WEIGHT is reached linearly; 0: at once
+    free_bits: float = option(0.0, least=0)  # nats of KL that cost nothing
+    latent: str = option("prior", choices=("prior", "posterior"))  # N(0, I), or the base images' posteriors
+    # Real features must find their class among the batch's synthetic ones.
+    contrast_weight: float = option(0.0, least=0)
+    anchor_weight: float = option(0.0, least=0)  # pull synthetic features to the class's text feature
 
 
 class Autoencoder(FeatureGenerator):
@@ -47,7 +49,6 @@ class Autoencoder(FeatureGenerator):
         raise NotImplementedError
 
     def build(self, rng: torch.Generator) -> None:
-        one_of(self.options.latent, "TRAINER.SHIP.GENERATOR.LATENT", ("prior", "posterior"))
         self.encoder = Encoder(self.backbone.dim, self.options.encoder_hidden)
         initialise(self.encoder, rng)
         if self.options.latent == "posterior":

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..backbones.base import Backbone, normalise
-from ..options import at_least
+from ..options import option
 from ..rng import seeded
 from ..texts import Texts
 from .base import LEARNERS, Classifier, Learner, LearnerOptions
@@ -17,8 +17,8 @@ from .base import LEARNERS, Classifier, Learner, LearnerOptions
 
 @dataclass(frozen=True)
 class CLIPAdapterOptions(LearnerOptions):
-    ratio: float = 0.2  # share of the adapted feature
-    reduction: int = 4  # the bottleneck's width is d / REDUCTION
+    ratio: float = option(0.2, least=0, most=1)  # share of the adapted feature
+    reduction: int = option(4, least=1)  # the bottleneck's width is d / REDUCTION
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,6 @@ class CLIPAdapter(Learner):
 
     def __init__(self, backbone: Backbone, names: Sequence[str], options: CLIPAdapterOptions, seed: int, texts: Texts):
         super().__init__(backbone, names, options, seed, texts)
-        at_least(options, "TRAINER.CLIPADAPTER.", reduction=1)
         hidden = max(1, backbone.dim // options.reduction)
         with seeded(seed, "adapter"):
             down, up = nn.Linear(backbone.dim, hidden, bias=False), nn.Linear(hidden, backbone.dim, bias=False)

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..backbones.base import Backbone, normalise
+from ..errors import UserError
 from ..features.bank import FeatureBank
+from ..options import option
 from ..texts import Texts
 from .base import LEARNERS, Classifier, ClassLearner, LearnerOptions, TrainingFreeOptions
 
 
 @dataclass(frozen=True)
 class TipAdapterOptions(TrainingFreeOptions):
-    alpha: float = 1.0  # weight of the votes
-    beta: float = 5.5  # how fast a vote fades with distance
+    alpha: float = option(1.0, least=0)  # weight of the votes
+    beta: float = option(5.5, least=0)  # how fast a vote fades with distance
 
 
 @dataclass(frozen=True)
 class TipAdapterFOptions(LearnerOptions):
-    alpha: float = 1.0
-    beta: float = 5.5
+    alpha: float = option(1.0, least=0)
+    beta: float = option(5.5, least=0)
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,14 @@ class TipAdapter(ClassLearner):
     def prepare(self, bank: FeatureBank, validation: FeatureBank | None) -> None:
         self.keys.data = normalise(bank.features.mean(dim=0))
         self.labels = bank.labels
+
+    def check_state(self, state: dict[str, Any], file: Any) -> None:
+        super().check_state(state, file)
+        labels, n = state["labels"], len(state.get("_extra_state", {"names": self.names})["names"])
+        if len(labels) != len(state["keys"]) or (len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < n):
+            raise UserError(
+                f"{file} is damaged: its labels are not those of its {len(state['keys'])} keys and {n} classes"
+            )
 
     def add_classes(self, names: Sequence[str], features: Tensor) -> None:
         new = torch.arange(len(names), device=self.labels.device) + len(self.names)

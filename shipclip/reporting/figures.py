@@ -142,7 +142,7 @@ def losses_in(log: str) -> list[tuple[str, int, float]]:
 
 
 def shots(args: argparse.Namespace) -> Figure:
-    return pictures.few_shot_curves(rows_of(args, "few_shot", lambda row: bool(row.values.get("h"))))
+    return pictures.few_shot_curves(rows_of(args, "few_shot", lambda row: bool(row.values.get("h")) and row.shots > 0))
 
 
 def scatter(args: argparse.Namespace) -> Figure:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,6 @@ import shipclip
 from shipclip import plan, trials
 from shipclip.backbones import load_backbone
 from shipclip.choose import Figures
-from shipclip.data.protocol import DatasetOptions
 from shipclip.features.source import FeatureSource
 from shipclip.heldout import rounds_of
 from shipclip.recipe import Recipe
@@ -98,10 +98,7 @@ def trial(photos: Path):
     from shipclip.api import _task
 
     clip = load_backbone("MiniCLIP")
-    recipe = Recipe.of(
-        SHORT, DatasetOptions(name="ImageFolder", root=str(photos)), backbone="MiniCLIP", backbone_path="",
-        precision="fp32", seed=1,
-    )  # fmt: skip
+    recipe = _recipe(photos)
     whole = _task(photos, None, None, (), recipe.dataset, 1)
     settings = Settings.of(recipe.tree("CLIPAdapter", True))
     source = FeatureSource(clip, whole, settings.input, settings.features, 1, 0)
@@ -150,10 +147,13 @@ def test_fewer_images_are_given_as_many_updates(photos: Path, images: int, fewer
     assert trials.as_long(settings, longer).optim.max_epoch == epochs
 
 
-def _tree(photos: Path):
-    dataset = DatasetOptions(name="ImageFolder", root=str(photos))
+def _recipe(photos: Path) -> Recipe:
     facts = {"backbone": "MiniCLIP", "backbone_path": "", "precision": "fp32", "seed": 1}
-    return Recipe.of(SHORT, dataset, **facts).tree("CLIPAdapter", True)
+    return Recipe.of(SHORT, str(photos), -1, **facts)
+
+
+def _tree(photos: Path):
+    return _recipe(photos).tree("CLIPAdapter", True)
 
 
 def test_no_choice_sees_a_test_image(photos: Path, monkeypatch: pytest.MonkeyPatch):
@@ -176,3 +176,13 @@ def test_no_choice_sees_a_test_image(photos: Path, monkeypatch: pytest.MonkeyPat
     assert whole.figures["total"] and "total" not in listed.figures
     assert torch.equal(seen[0].logits, seen[1].logits)
     assert whole.calibration == listed.calibration and whole.rejection == listed.rejection
+
+
+def test_a_round_that_takes_classes_away_needs_no_validation_images(photos: Path, tmp_path: Path, capsys):
+    """It has none, and the fit itself chooses its epoch on those that there are."""
+    shutil.copytree(photos, tmp_path / "photos")
+    shutil.copytree(photos / "test", tmp_path / "photos" / "val")
+    options = {**SHORT, "TEST.FINAL_MODEL": "best_val"}
+    model = shipclip.fit(tmp_path / "photos", backbone="MiniCLIP", learner="CLIPAdapter", options=options)
+    assert capsys.readouterr().out.count("Deploy the model with the best val performance") == 1
+    assert model.figures["held_out"]["accuracy"]["new"] is not None

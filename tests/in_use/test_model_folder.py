@@ -35,7 +35,7 @@ def test_training_images_are_named_below_the_photographs_folder(chosen: shipclip
 
 def test_a_readme_of_the_users_own_is_not_lost(chosen: shipclip.Classifier, tmp_path: Path):
     (tmp_path / "README.md").write_text("# My photographs\n")
-    with pytest.raises(UserError, match=r"README.md that is no model's card, and would be lost"):
+    with pytest.raises(UserError, match=r"README.md that is no model's, and would be lost"):
         chosen.save(tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["README.md"]
     (tmp_path / "README.md").unlink()
@@ -104,17 +104,19 @@ DAMAGE = {
         "a rule for unknown images that cannot be",
     ),
     "rejection": (edit(rejection={"rate": 0.1}), "config.json is damaged"),
-    "settings": (edit(settings={}), "config.json is damaged"),
+    "settings": (edit(settings={}), "settings|TRAINER"),
     "settings list": (edit(settings=[]), "config.json is damaged"),
     "texts": (edit(texts=3), "config.json is damaged"),
     "config truncated": (lambda f: (f / "config.json").write_text('{"format": "shipc'), "is no JSON"),
     "config list": (lambda f: (f / "config.json").write_text("[]"), "holds no object"),
-    "no classes": (classes([]), "has no class"),
+    "no classes": (classes([]), "must be a list of objects"),
     "classes of another kind": (classes({"a": 1}), "must be a list of objects"),
     "a class without name": (classes([{"images": 3}]), "must be a list of objects"),
-    "a class that is a number": (classes([{"name": 3}]), "a name that is no text"),
+    "a class that is a number": (classes([{"name": 3}]), "must be a list of objects"),
+    "all classes removed": (classes([{"name": "a cat", "removed": True}]), "has no class that is not removed"),
+    "no digest": (edit(head_sha256=None), "config.json is damaged"),
     "twins": (classes([{"name": "a cat"}, {"name": "A_cat"}]), "have the same name"),
-    "counts": (classes([{"name": "a cat", "images": "many"}]), "damaged"),
+    "counts": (classes([{"name": "a cat", "images": "many"}]), "must be a list of objects"),
     "classes gone": (lambda f: (f / "classes.json").unlink(), "there is no .*classes.json"),
     "head gone": (lambda f: (f / "head.safetensors").unlink(), "there is no .*head.safetensors"),
     "head edited": (flip("head.safetensors", 0.9), "is not the one that config.json was written with"),
@@ -156,7 +158,7 @@ def test_a_save_that_dies_on_the_way_leaves_the_model_that_was_there(
     files = {file.name: file.read_bytes() for file in folder.iterdir()}
     model = shipclip.load(folder)
     model.add_classes(["octopus"])
-    for name in ("card", "write_json", "_config"):
+    for name in ("card", "_as_json", "_config"):
         with monkeypatch.context() as patch:
             patch.setattr(saving, name, _die)
             with pytest.raises(KeyboardInterrupt):

@@ -140,8 +140,27 @@ def test_contexts_of_each_class_stay_together(photos: Path):
     own = {**SHORT, "TRAINER.COOP.CSC": True, "TRAINER.COOP.CTX_INIT": ""}
     labels = [file.parent.name for file in files]
     model = shipclip.fit(images=files, labels=labels, backbone="MiniCLIP", learner="CoOp", calibrate=False, options=own)
-    with pytest.raises(UserError, match="has a context for each class, so all of them stay"):
-        model.remove_classes(model.classes[:1])
     with pytest.raises(UserError, match="so TRAINER.COOP.CSC cannot give them a context"):
         model.add_classes(["octopus"])
     assert model.classes == sorted(names()[:6])
+    before = {p.path: dict(p.top) for p in model.predict(photos / "test", top=99)}
+    first = model.classes[0]
+    model.remove_classes([first])
+    model.add_classes([first])
+    for p in model.predict(photos / "test", top=99):
+        assert dict(p.top) == {name: pytest.approx(chance, abs=1e-5) for name, chance in before[p.path].items()}
+    context = model.learner.ctx[0]
+    model.rename_class(first, "octopus")
+    assert model.learner.names[0] == "octopus"
+    assert model.learner.ctx[model.learner._places(["octopus"])[0]].equal(context)
+
+
+def test_a_class_that_was_taken_out_is_still_told_apart(folders: dict[str, Path], photos: Path, tmp_path: Path):
+    """Both would stand in the folder, which then could not be opened."""
+    model = shipclip.load(folders["TipAdapter"])
+    first = model.classes[0]
+    model.remove_classes([first])
+    for change in (lambda: model.add_classes([first.upper()]), lambda: model.rename_class(model.classes[0], first)):
+        with pytest.raises(UserError, match="have the same name"):
+            change()
+    assert shipclip.load(model.save(tmp_path / "m")).hidden == (first,)
