@@ -7,7 +7,7 @@ CONFIGS = sorted({file.parent.relative_to("configs").parts for file in Path("con
 CONFIG_PACKAGES = {".".join(("shipclip", "configs", *parts)): "/".join(("configs", *parts)) for parts in CONFIGS}
 ONNX = ["onnx>=1.16", "onnxscript>=0.1", "onnxruntime>=1.18"]  # torch's exporter, and what checks what it writes
 DEMO = ["starlette>=0.37", "uvicorn>=0.29"]  # the page of shipclip demo
-DOCS = ["mkdocs>=1.6", "mkdocstrings[python]>=0.25"]
+DOCS = ["mkdocs>=1.6", "mkdocstrings[python]>=1.0"]
 OPEN_CLIP = ["open_clip_torch>=2.24", "transformers>=4.40", "sentencepiece>=0.2"]  # its models and their tokenizers
 
 setup(
@@ -42,7 +42,7 @@ setup(
         "yacs>=0.1.8",
         "tabulate>=0.9",
         "tqdm>=4.64",
-        "tensorboard>=2.10",
+        "tensorboard>=2.12",
         "scikit-learn>=1.2",  # measures of synthetic features; macro F1 of Dassl's evaluator
         "matplotlib>=3.7",  # the pictures
         "scipy>=1.9",  # the .mat files that data sets come with (scikit-learn needs it anyhow)
@@ -57,7 +57,7 @@ setup(
             *("pytest>=7.4", "pytest-xdist>=3.3", "hypothesis>=6.100", "ruff>=0.6"),
             "setuptools>=70.1",  # the tests build the wheel,
             *("httpx>=0.27", "selenium>=4.11"),  # ask the page's server, and look at the page in a browser,
-            *("nbclient>=0.8", "ipykernel>=6"),  # and run the notebook
+            *("nbclient>=0.10", "ipykernel>=6.29"),  # and run the notebook
             *OPEN_CLIP,
             *ONNX,
             *DEMO,
