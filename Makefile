@@ -1,14 +1,23 @@
 # make demo: set up, run the comparison on the embedded data set, print the table
 # make experiments: every other experiment on the embedded data sets, with tables and pictures in output/results.html
 # make figures: the pictures alone
-# make test: set up, run the whole suite
+# make test: set up, run the whole suite; LOCKED=1 sets up exactly the versions of requirements/locked.txt, as CI does
+# make docs: build the pages into site/, and check their links
+# make test-oldest PYTHON=python3.10: the suite with the oldest versions that setup.py allows, in .venv-oldest
+# make harden: look for mistakes, with 10,000 wrong inputs and 200 kills (INPUTS=, KILLS= for other numbers); prints counts
 # make wheel-test: build the wheel and try it, installed, from an empty folder
+# make lock: choose the versions of requirements/ anew, keeping what setup.py still allows (UPGRADE=--upgrade: the newest)
+# make audit: ask for known flaws of the locked versions; one that cannot be asked about counts as one
 PYTHON ?= python3
+INPUTS ?= 10000
+KILLS ?= 200
 VENV := .venv
 READY := $(VENV)/.ready
 TEST_READY := $(VENV)/.ready-test
+OLDEST := .venv-oldest
+TOOLS := .venv-tools
 
-.PHONY: demo experiments figures test wheel-test lint clean
+.PHONY: demo experiments figures test docs harden test-oldest wheel-test lint lock audit clean
 
 demo: $(READY)
 	PYTHON=$(VENV)/bin/python bash scripts/ship/base2new.sh
@@ -23,12 +32,32 @@ figures: $(READY)
 test: $(TEST_READY)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2
 
+docs: $(TEST_READY)
+	$(VENV)/bin/python -m mkdocs build --strict
+
+test-oldest: $(OLDEST)/.ready-test
+	OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest -n 2
+
+harden: $(TEST_READY)
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m tests.harden --inputs $(INPUTS) --kills $(KILLS)
+
 wheel-test: $(TEST_READY)
 	PYTHON=$(VENV)/bin/python bash scripts/wheel_test.sh
 
 lint: $(TEST_READY)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+
+# Universal: one file for every system and Python; the other is for Linux and Python 3.10, the oldest that is allowed.
+lock: $(TOOLS)/.ready
+	$(TOOLS)/bin/uv pip compile setup.py --extra test --universal --python-version 3.10 --generate-hashes --quiet \
+		--custom-compile-command 'make lock' $(UPGRADE) --output-file requirements/locked.txt
+	$(TOOLS)/bin/uv pip compile setup.py --extra test --resolution lowest-direct --python-version 3.10 \
+		--python-platform linux --generate-hashes --quiet --custom-compile-command 'make lock' $(UPGRADE) \
+		--output-file requirements/oldest.txt
+
+audit: $(TOOLS)/.ready
+	$(TOOLS)/bin/pip-audit --requirement requirements/locked.txt --require-hashes --disable-pip --strict
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
@@ -39,9 +68,27 @@ $(READY): setup.py | $(VENV)/bin/python
 	$(VENV)/bin/python -m pip install --quiet --editable .
 	@touch $@
 
-$(TEST_READY): setup.py | $(VENV)/bin/python
+$(TEST_READY): setup.py requirements/locked.txt | $(VENV)/bin/python
+ifdef LOCKED
+	$(VENV)/bin/python -m pip install --quiet --require-hashes --requirement requirements/locked.txt
+	$(VENV)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+else
 	$(VENV)/bin/python -m pip install --quiet --editable '.[test]'
+endif
 	@touch $@ $(READY)
 
+$(OLDEST)/.ready-test: setup.py requirements/oldest.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 10))' || \
+		{ echo "error: the oldest versions are for Python 3.10: make test-oldest PYTHON=/path/to/python3.10" >&2; exit 2; }
+	$(PYTHON) -m venv --clear $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --quiet --require-hashes --requirement requirements/oldest.txt
+	$(OLDEST)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(TOOLS)/.ready:
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/python -m pip install --quiet uv pip-audit
+	@touch $@
+
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) $(OLDEST) $(TOOLS) build site *.egg-info

@@ -5,7 +5,10 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).parent
 CONFIGS = sorted({file.parent.relative_to("configs").parts for file in Path("configs").rglob("*.yaml")})
 CONFIG_PACKAGES = {".".join(("shipclip", "configs", *parts)): "/".join(("configs", *parts)) for parts in CONFIGS}
-OPEN_CLIP = ["open_clip_torch>=2.24", "transformers>=4.40", "sentencepiece"]  # its models and their tokenizers
+ONNX = ["onnx>=1.16", "onnxscript>=0.1", "onnxruntime>=1.18"]  # torch's exporter, and what checks what it writes
+DEMO = ["starlette>=0.37", "uvicorn>=0.29"]  # the page of shipclip demo
+DOCS = ["mkdocs>=1.6", "mkdocstrings[python]>=1.0"]
+OPEN_CLIP = ["open_clip_torch>=2.24", "transformers>=4.40", "sentencepiece>=0.2"]  # its models and their tokenizers
 
 setup(
     name="ship-clip",
@@ -21,6 +24,7 @@ setup(
     package_dir=CONFIG_PACKAGES,
     package_data={
         "shipclip.miniclip": ["miniclip.pt", "train_log.csv", "README.md"],
+        "shipclip.demo": ["page.html", "page.css", "page.js"],
         **{package: ["*.yaml"] for package in CONFIG_PACKAGES},
     },
     entry_points={"console_scripts": ["shipclip = shipclip.cli:main"]},
@@ -28,25 +32,36 @@ setup(
         "torch>=2.4",
         "torchvision>=0.19",
         "clip-anytorch>=2.5",  # OpenAI's clip; the package that is called clip is something else
-        "packaging",  # what clip-anytorch wants of pkg_resources, which today's setuptools no longer has
-        "ftfy",
-        "regex",
-        "numpy",
+        "packaging>=22",  # what clip-anytorch wants of pkg_resources, which today's setuptools no longer has
+        "ftfy>=6.1",
+        "regex>=2022.10.31",
+        "numpy>=1.23.5",
         "pillow>=9.1",
-        "pyyaml>=5.4",
+        "pyyaml>=6.0",
         "safetensors>=0.4",  # saved models hold no pickle
         "yacs>=0.1.8",
         "tabulate>=0.9",
         "tqdm>=4.64",
-        "tensorboard>=2.10",
+        "tensorboard>=2.12",
         "scikit-learn>=1.2",  # measures of synthetic features; macro F1 of Dassl's evaluator
         "matplotlib>=3.7",  # the pictures
         "scipy>=1.9",  # the .mat files that data sets come with (scikit-learn needs it anyhow)
     ],
     extras_require={
-        "download": ["gdown"],  # CoOp's split files lie in Google Drive
+        "download": ["gdown>=5"],  # CoOp's split files lie in Google Drive
         "open_clip": OPEN_CLIP,
-        # setuptools: the tests build the wheel
-        "test": ["pytest>=7", "pytest-xdist", "hypothesis", "ruff", "setuptools>=70.1", *OPEN_CLIP],
+        "onnx": ONNX,
+        "demo": DEMO,
+        "docs": DOCS,
+        "test": [
+            *("pytest>=7.4", "pytest-xdist>=3.3", "hypothesis>=6.100", "ruff>=0.6"),
+            "setuptools>=70.1",  # the tests build the wheel,
+            *("httpx>=0.27", "selenium>=4.11"),  # ask the page's server, and look at the page in a browser,
+            *("nbclient>=0.10", "ipykernel>=6.29"),  # and run the notebook
+            *OPEN_CLIP,
+            *ONNX,
+            *DEMO,
+            *DOCS,
+        ],
     },
 )

@@ -7,20 +7,22 @@ the other flags, then KEY VALUE pairs; later ones win.
 from __future__ import annotations
 
 import argparse
+import ast
 import contextlib
+import errno
 import os
 import sys
-import time
-import traceback
 from pathlib import Path
+from typing import Any
 
-import embedded
+import embedded  # noqa: F401  an installed Dassl wins over the embedded one
 
-import dassl
 import torch
 from dassl.config import get_cfg_default
+from dassl.data.datasets import DATASET_REGISTRY
 from dassl.engine import TRAINER_REGISTRY, build_trainer
-from dassl.utils import set_random_seed, setup_logger
+from dassl.evaluation import EVALUATOR_REGISTRY
+from dassl.utils import set_random_seed
 from yacs.config import CfgNode as CN
 
 import datasets  # noqa: F401  registers the data sets
@@ -28,16 +30,25 @@ import trainers.cocoop
 import trainers.coop
 import trainers.ship
 import trainers.zsclip  # noqa: F401  importing registers them
-from shipclip import run as runs
+from shipclip.claim import EVALUATION, TRAINING, own_folder
+from shipclip.data import DATASETS
+from shipclip.errors import MissingFile, UserError, sentence
+from shipclip.files import read_yaml
+from shipclip.learners import LEARNERS
+from shipclip.method import tell_unknown
+from shipclip.options import flatten, one_of
 from shipclip.presets import CONFIGS, default_config, is_embedded
-from shipclip.errors import TOLD, MissingFile, UserError, sentence
-from shipclip.options import flatten, unknown_key
 from shipclip.reporting.tree import experiment_in
-from shipclip.settings import Settings, nodes_of, unread
+from shipclip.run import of_nodes
+from shipclip.settings import Settings, nodes_of
+from shipclip.unread import contradictions, foreign, unread
 from trainers.ship.base import refuse_nothing_trained
-from trainers.ship.config import extend_cfg, follow_backbone, plain
+from trainers.ship.config import extend_cfg, follow_backbone, plain, put, put_all
+from trainers.ship.console import TOLD_HERE, Kept, logged, print_header, shots_of
 
-TOLD_HERE = (*TOLD, torch.OutOfMemoryError)
+# What our trainers read beside the library's own keys.
+READ_HERE = ("OUTPUT_DIR", "VERBOSE", "USE_CUDA", "MODEL.INIT_WEIGHTS")
+READ_HERE += ("TEST.EVALUATOR", "TEST.PER_CLASS_RESULT", "TEST.COMPUTE_CMAT")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -45,12 +56,14 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     try:
         cfg = setup_cfg(args)
-        if is_finished(cfg, args):
-            print(f"{cfg.OUTPUT_DIR} holds the finished results of this run, so there is nothing to do")
-            return 0
         run(cfg, args)
     except TOLD_HERE as error:
         tell(error)
+        return 2
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error):  # torch has no kind of its own for the CPU's
+            raise
+        tell(MemoryError("there is not enough memory: lower the sizes and batch sizes that were set"))
         return 2
     return 0
 
@@ -86,33 +99,52 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def setup_cfg(args: argparse.Namespace) -> CN:
     """The run's frozen config."""
+    check_flags(args)
     cfg = get_cfg_default()
     extend_cfg(cfg)
     follow_backbone(cfg)
-    args.given = args.opts[::2]  # keys that somebody set
+    args.given, args.shipped = args.opts[::2], []  # keys that somebody set, and those of the files that come with it
     if not args.trainer and "TRAINER.NAME" not in args.opts and not args.config_file:
         raise no_trainer()
     if args.dataset_config_file:
-        merge_file(cfg, args.dataset_config_file, args.given)
+        merge_file(cfg, args.dataset_config_file, args)
     elif "DATASET.NAME" not in args.opts:
-        use_embedded_dataset(cfg)
+        use_embedded_dataset(cfg, args)
     for file in args.config_file or [default_config_file(cfg, args)]:
-        merge_file(cfg, file, args.given)
+        merge_file(cfg, file, args)
     reset_cfg(cfg, args)
     merge_options(cfg, args.opts)
     if not cfg.TRAINER.NAME:
         raise no_trainer()
+    if cfg.TRAINER.NAME not in TRAINER_REGISTRY.registered_names():
+        LEARNERS.get(cfg.TRAINER.NAME, "TRAINER.NAME", tuple(TRAINER_REGISTRY.registered_names()))
+    if cfg.DATASET.NAME not in DATASET_REGISTRY.registered_names():
+        DATASETS.get(cfg.DATASET.NAME, "DATASET.NAME", tuple(DATASET_REGISTRY.registered_names()))
+    one_of(cfg.TEST.EVALUATOR, "TEST.EVALUATOR", EVALUATOR_REGISTRY.registered_names())
     cfg.freeze()
     return cfg
+
+
+def check_flags(args: argparse.Namespace) -> None:
+    """Refuse flags that contradict each other, or that nothing would read."""
+    if args.eval_only and args.no_train:
+        raise UserError("--eval-only and --no-train contradict each other: give one of them")
+    for flag, value in (("--model-dir", args.model_dir), ("--load-epoch", args.load_epoch)):
+        if value not in ("", None) and not args.eval_only:
+            raise UserError(f"{flag} is for --eval-only: give that too, or leave {flag} out")
+    if args.resume and args.eval_only:
+        raise UserError("--resume is for training: with --eval-only name the model in --model-dir")
+    if args.load_epoch is not None and args.load_epoch < 1:
+        raise UserError(f"--load-epoch is {args.load_epoch}: give at least 1, or leave it out for the last")
 
 
 def no_trainer() -> UserError:
     return UserError(f"no trainer is chosen: give --trainer {', '.join(TRAINER_REGISTRY.registered_names())}")
 
 
-def use_embedded_dataset(cfg: CN) -> None:
+def use_embedded_dataset(cfg: CN, args: argparse.Namespace) -> None:
     """Where no data set is named: MiniWorld, 16 shots of its base classes."""
-    merge_file(cfg, str(CONFIGS / "datasets" / "miniworld.yaml"), [])
+    merge_file(cfg, str(CONFIGS / "datasets" / "miniworld.yaml"), args)
     cfg.DATASET.ROOT, cfg.DATASET.NUM_SHOTS, cfg.DATASET.SUBSAMPLE_CLASSES = "data", 16, "base"
 
 
@@ -127,137 +159,117 @@ def default_config_file(cfg: CN, args: argparse.Namespace) -> str:
 
 def reset_cfg(cfg: CN, args: argparse.Namespace) -> None:
     """Take over the flags that were given."""
-    for value, node, key in (
-        (args.root, cfg.DATASET, "ROOT"),
-        (args.output_dir, cfg, "OUTPUT_DIR"),
-        (args.resume, cfg, "RESUME"),
-        (args.source_domains, cfg.DATASET, "SOURCE_DOMAINS"),
-        (args.target_domains, cfg.DATASET, "TARGET_DOMAINS"),
-        (args.transforms, cfg.INPUT, "TRANSFORMS"),
-        (args.trainer, cfg.TRAINER, "NAME"),
-        (args.backbone, cfg.MODEL.BACKBONE, "NAME"),
-        (args.head, cfg.MODEL.HEAD, "NAME"),
+    for value, key in (
+        (args.root, "DATASET.ROOT"),
+        (args.output_dir, "OUTPUT_DIR"),
+        (args.resume, "RESUME"),
+        (args.source_domains, "DATASET.SOURCE_DOMAINS"),
+        (args.target_domains, "DATASET.TARGET_DOMAINS"),
+        (args.transforms, "INPUT.TRANSFORMS"),
+        (args.trainer, "TRAINER.NAME"),
+        (args.backbone, "MODEL.BACKBONE.NAME"),
+        (args.head, "MODEL.HEAD.NAME"),
     ):
         if value:
-            node[key] = value
+            put(cfg, key, value)
+            args.given.append(key)
     if args.seed is not None:
         cfg.SEED = args.seed
 
 
-def merge_file(cfg: CN, file: str, given: list[str]) -> None:
+def merge_file(cfg: CN, file: str, args: argparse.Namespace) -> None:
     if not os.path.isfile(file):
         raise MissingFile(f"there is no config file {file}: check --config-file and --dataset-config-file")
-    try:
-        with open(file, encoding="utf-8") as stream:
-            loaded = CN.load_cfg(stream)
-        if not isinstance(loaded, CN):
-            raise UserError(f"{file} holds no keys: write KEY: value there")
-        cfg.merge_from_other_cfg(loaded)
-        given += flatten(loaded)
-    except KeyError as error:
-        raise told_key(cfg, error, f" in {file}") from error
-    except UserError:
-        raise
-    except Exception as error:  # YAML's parser and yacs raise many kinds
-        raise UserError(f"{file}: {sentence(error)}") from error
+    content = read_yaml(Path(file))
+    put_all(cfg, content, f" in {file}")
+    shipped = CONFIGS.resolve() in Path(file).resolve().parents
+    (args.shipped if shipped else args.given).extend(flatten(content))
 
 
 def merge_options(cfg: CN, options: list[str]) -> None:
     if len(options) % 2:
         raise UserError(f"options come as KEY VALUE pairs, and {options[-1]!r} stands alone")
     for key, value in zip(options[::2], options[1::2], strict=True):
-        try:
-            cfg.merge_from_list([key, '"{}"' if value == "{}" else value])  # the shortest template, not an empty dict
-        except (KeyError, AssertionError, AttributeError) as error:
-            raise told_key(cfg, KeyError(f"Non-existent config key: {key}"), "") from error
-        except (ValueError, SyntaxError) as error:
-            raise UserError(f"{key} is {value!r}: {sentence(error)}") from error
+        put(cfg, key, unquoted(value))
 
 
-def told_key(cfg: CN, error: KeyError, where: str) -> UserError:
-    return unknown_key(str(error.args[0]).split(": ")[-1], list(flatten(cfg)), where)
-
-
-def is_finished(cfg: CN, args: argparse.Namespace) -> bool:
-    """Whether the output folder holds this very run's results.
-
-    Raises:
-        UserError: it belongs to a run with another config, which must be neither resumed nor written over.
-    """
-    folder, tree = Path(cfg.OUTPUT_DIR), plain(cfg)
-    defaults = get_cfg_default()
-    extend_cfg(defaults)
-    runs.check_claim(folder, runs.of_nodes(tree, nodes_of(tree)), plain(defaults))
-    return runs.is_finished(folder, args.model_dir if args.eval_only else "", args.load_epoch)
+def unquoted(value: str) -> Any:
+    """A text that was given in quotes once more, or a list of texts, as yacs takes them."""
+    if value[:1] in ("'", '"', "[", "("):
+        with contextlib.suppress(ValueError, SyntaxError, MemoryError, RecursionError):
+            found = ast.literal_eval(value)
+            return found if isinstance(found, (str, list, tuple)) else value
+    return value
 
 
 def run(cfg: CN, args: argparse.Namespace) -> None:
     """Build the trainer, then train and test, or only test."""
-    if cfg.TRAINER.NAME not in TRAINER_REGISTRY.registered_names():
-        raise no_trainer()
     settings = Settings.of(plain(cfg))
+    alone = "OUTPUT_DIR" not in args.given or not cfg.OUTPUT_DIR
+    if alone:
+        cfg = with_folder_of_its_own(cfg, args)
     if args.eval_only:
         refuse_nothing_trained(settings, args.model_dir)
     if cfg.SEED >= 0:
         set_random_seed(cfg.SEED)
-    with logged(cfg.OUTPUT_DIR):
-        print_header(cfg, args)
-        for key in unread(settings, args.given):
-            print(f"Note: nothing reads {key} in a run of {settings.name}")
-        if torch.cuda.is_available() and cfg.USE_CUDA:
-            torch.backends.cudnn.benchmark = False  # benchmarking picks kernels by time, so runs would not repeat
-            torch.backends.cudnn.deterministic = True
+    if torch.cuda.is_available() and cfg.USE_CUDA:
+        torch.backends.cudnn.benchmark = False  # benchmarking picks kernels by time, so runs would not repeat
+        torch.backends.cudnn.deterministic = True
+    with contextlib.redirect_stdout(Kept(sys.stdout)) as told:  # the log is the folder's, which is not taken yet
+        print_header(cfg)
+        if alone:
+            print(f"The results go to {cfg.OUTPUT_DIR}")
+        for note in notes(settings, args):
+            print(note)
         trainer = build_trainer(cfg)
-        runs.claim(Path(cfg.OUTPUT_DIR), runs.of_nodes(plain(cfg), nodes_of(cfg)))
-        configs = [Path(file).stem for file in args.config_file or [default_config_file(cfg, args)]]
-        experiment = args.experiment or experiment_in(Path(cfg.OUTPUT_DIR).absolute())
-        trainer.facts = {"config": configs[0], "experiment": experiment.split("/")[0]}
-        if args.eval_only:
-            trainer.load_model(args.model_dir, epoch=args.load_epoch)
-            trainer.test()
-        elif not args.no_train:
-            trainer.train()
-
-
-@contextlib.contextmanager
-def logged(folder: str):
-    """Standard output goes to log.txt as well, and an error's traceback to it alone."""
-    console = sys.stdout
-    setup_logger(folder)
-    log = getattr(sys.stdout, "file", None)
+    if args.no_train:
+        print("--no-train: everything is in place, nothing is trained")
+        return
+    configs = [Path(file).stem for file in args.config_file or [default_config_file(cfg, args)]]
+    experiment = args.experiment or experiment_in(Path(cfg.OUTPUT_DIR).absolute())
+    trainer.facts = {"config": configs[0], "experiment": experiment.split("/")[0]}
     try:
-        yield
-    except TOLD_HERE as error:
-        if log:
-            log.write(f"{traceback.format_exc()}error: {sentence(error)}\n")
-        raise
+        act = EVALUATION if args.eval_only else TRAINING
+        if not trainer.take_folder(act, args.model_dir, args.load_epoch):
+            print(f"{cfg.OUTPUT_DIR} holds the finished results of this run, so there is nothing to do")
+            return
+        with logged(cfg, args, told.text):
+            if args.eval_only:
+                trainer.load_model(args.model_dir, epoch=args.load_epoch)
+                tell_unknown(trainer.method.backbone, trainer.task.labels.known)
+                trainer.test()
+            else:
+                trainer.train()
     finally:
-        if sys.stdout is not console:
-            sys.stdout.flush()
-            sys.stdout = console
-        if log:
-            log.close()
+        trainer.give_folder_back()
 
 
-def print_header(cfg: CN, args: argparse.Namespace) -> None:
-    """One line on what runs with what; arguments and the whole config go to log.txt alone."""
-    versions = ", ".join(f"{name} {value}" for name, value in runs.versions().items())
-    embedded_dassl = Path(embedded.__file__).parent in Path(dassl.__file__).parents
-    print(
-        f"{cfg.TRAINER.NAME} on {cfg.DATASET.NAME} ({cfg.DATASET.SUBSAMPLE_CLASSES} classes, "
-        f"{cfg.DATASET.NUM_SHOTS} shots, seed {cfg.SEED}), {cfg.MODEL.BACKBONE.PATH or cfg.MODEL.BACKBONE.NAME}\n"
-        f"{'GPU' if torch.cuda.is_available() and cfg.USE_CUDA else 'CPU'}, {versions} "
-        f"({'embedded' if embedded_dassl else 'installed'} Dassl)"
-    )
-    log = getattr(sys.stdout, "file", None)
-    if log:
-        started = time.strftime("%Y-%m-%d %H:%M:%S")
-        log.write(f"Started {started}\nArguments: {vars(args)}\nConfig:\n{cfg}\n")
+def with_folder_of_its_own(cfg: CN, args: argparse.Namespace) -> CN:
+    """The config with a folder for a run that was given none."""
+    dataset, act = cfg.DATASET, "eval" if args.eval_only else ""
+    method = Settings.of(plain(cfg)).name
+    title = (method, dataset.NAME, dataset.SUBSAMPLE_CLASSES, shots_of(cfg), f"seed{cfg.SEED}", act)
+    facts = (os.path.abspath(dataset.ROOT), args.eval_only, args.model_dir, args.load_epoch, cfg.RESUME)
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.OUTPUT_DIR = str(own_folder(of_nodes(plain(cfg), nodes_of(cfg)), "-".join(filter(None, title)), *facts))
+    cfg.freeze()
+    return cfg
+
+
+def notes(settings: Settings, args: argparse.Namespace) -> list[str]:
+    """What was asked for and has no effect; of the files that come with the project another method's keys alone."""
+    lost = unread(settings, args.given, READ_HERE)
+    lost += [key for key in foreign(settings, args.shipped) if key not in lost]
+    return [f"Note: nothing reads {key} in a run of {settings.name}" for key in lost] + contradictions(settings)
 
 
 def tell(error: BaseException) -> None:
     """One sentence on the console."""
-    print(f"error: {sentence(error)}", file=sys.stderr)
+    text = sentence(error)
+    if not isinstance(error, UserError) and getattr(error, "errno", None) == errno.ENOSPC:
+        text = f"the disk is full ({text}): make room, and the same command goes on"
+    print(f"error: {text}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .backbones.base import Backbone
-from .data.annotations import read_names
 from .features.source import FeatureSource, PixelSource
 from .generators import FeatureGenerator
 from .learners import Learner
 from .learners.base import Classifier
+from .names import read_names, refuse_same_tokens
 from .settings import ENSEMBLE, Settings
 from .synthesis import ShipOptions
 from .task import Task
@@ -61,8 +61,12 @@ def build(settings: Settings, task: Task, backbone: Backbone, seed: int, repeats
     if settings.method == ENSEMBLE:
         own = () if task.dataset == "ImageNet" else task.texts.templates
         task = replace(task, texts=Texts(tuple(dict.fromkeys((*IMAGENET_TEMPLATES, *own))), task.texts.of_class))
+    own = set(task.labels.known) if task.distinct else set()
     if ship and ship.new_classnames:
-        task = replace(task, labels=task.labels.with_names(new_names(ship)))
+        new = new_names(ship)
+        task = replace(task, labels=task.labels.with_names(new))
+        own |= set(new)
+    refuse_same_tokens(backbone.tokenizer.encode, task.labels.known if own else (), own, backbone.name)
     if ship and not ship.real:
         task = replace(task, labels=replace(task.labels, n_trained=0, n_base=0, further=()))
     source = (FeatureSource if settings.learner.sees == "features" else PixelSource)(
@@ -74,6 +78,6 @@ def build(settings: Settings, task: Task, backbone: Backbone, seed: int, repeats
     return method
 
 
-def new_names(ship: ShipOptions) -> list[str]:
-    """Names of further classes without images, of TRAINER.SHIP.NEW_CLASSNAMES."""
+def new_names(ship: ShipOptions) -> dict[str, str]:
+    """Names of further classes without images, of TRAINER.SHIP.NEW_CLASSNAMES, and where they stand."""
     return read_names(Path(ship.new_classnames).expanduser(), "check TRAINER.SHIP.NEW_CLASSNAMES")

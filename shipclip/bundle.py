@@ -1,15 +1,10 @@
-"""A model that one can open: a classifier with its names, saved without a pickle and loaded without the training data.
-
-MODEL/config.json        backbone by name and digest, learner, settings, figures
-MODEL/classes.json       the classes, and how many images each was tuned on
-MODEL/head.safetensors   what was learned
-MODEL/README.md          a card
-"""
+"""A model that one can open: a classifier with its names and its confidence."""
 
 from __future__ import annotations
 
 import csv
 import io
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,25 +13,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from . import saving, vocabulary
 from .backbones.base import Backbone
-from .data.image_folder import refuse_twins
+from .confidence import PLAIN, Calibration
 from .errors import UserError
-from .features.images import images_below
+from .features.images import MEND, BadImage, images_below
 from .features.pixels import Views, read_views
 from .features.transforms import InputOptions, plain_transform
-from .files import read_json, replacing, write_json, write_text
+from .files import write_text
+from .frozen import Frozen, Said
+from .gallery import Gallery
 from .generators import FeatureGenerator
 from .learners import Learner
 from .learners.base import Classifier as Classify
 from .options import read
-from .reporting.card import card
-from .rng import stream
-from .run import versions
 from .task import Item
-
-FORMAT, VERSION = "shipclip-model", 1
-CONFIG, CLASSES, HEAD, CARD = "config.json", "classes.json", "head.safetensors", "README.md"
-ADDED_FEATURES = 16  # synthesized features of an added class, for learners that keep features of each
+from .unknown import UNKNOWN, Rejection
 
 
 @dataclass(frozen=True)
@@ -44,16 +36,18 @@ class Prediction:
     """What a classifier says of an image.
 
     Attributes:
-        name: the most probable class.
-        probability: of it, 0 ... 1.
+        name: the most probable class; "unknown" where the model says that it is none of them.
+        probability: of the most probable class, 0 ... 1.
         top: the most probable classes with their probabilities, best first.
         path: the image's file, where it is one.
+        unknown: whether the model says that it is none of the classes.
     """
 
     name: str
     probability: float
     top: list[tuple[str, float]]
     path: str = ""
+    unknown: bool = False
 
 
 class Classifier:
@@ -66,7 +60,13 @@ class Classifier:
         images: class name to the number of its training images.
         tree: the settings that it was made with, as plain data.
         generator: SHIP's, where there is one.
-        figures: of its test.
+        figures: of its test, and of held-out images.
+        calibration: how logits become probabilities.
+        rejection: when an image is called unknown; None: never.
+        gallery: the training images by their features.
+        chosen: what was chosen on held-out images, and why, as plain data.
+        records: "held out" or "test" -> class -> how many images were right, of how many.
+        hidden: classes that were taken out, but are still there to be taken in again.
     """
 
     def __init__(
@@ -78,9 +78,19 @@ class Classifier:
         tree: Mapping[str, Any],
         generator: FeatureGenerator | None = None,
         figures: Mapping[str, Any] | None = None,
+        *,
+        calibration: Calibration = PLAIN,
+        rejection: Rejection | None = None,
+        gallery: Gallery | None = None,
+        chosen: Mapping[str, Any] | None = None,
+        records: Mapping[str, Mapping[str, Sequence[int]]] | None = None,
+        hidden: Sequence[str] = (),
     ):
         self.backbone, self.learner, self.generator = backbone, learner, generator
         self.images, self.tree, self.figures = dict(images), dict(tree), dict(figures or {})
+        self.calibration, self.rejection, self.gallery = calibration, rejection, gallery
+        self.chosen, self.hidden = dict(chosen or {}), tuple(hidden)
+        self.records = {kind: {n: tuple(c) for n, c in of.items()} for kind, of in (records or {}).items()}
         self._names = tuple(names)
 
     @property
@@ -101,12 +111,19 @@ class Classifier:
 
     @torch.no_grad()
     def logits(self, images: Tensor, classify: Classify | None = None) -> Tensor:
-        """Preprocessed images (B, 3, R, R) to logits (B, C), float32; `classify` is from `classifier()`."""
+        """Preprocessed images (B, 3, R, R) to logits (B, C), float32, as the learner has them, not calibrated;
+        `classify` is from `classifier()`."""
         classify = classify or self.classifier()
         x = images if self.learner.sees == "images" else self.backbone.encode_image(images)
         return classify(x.to(self.backbone.device)).float()
 
-    def predict(self, images: Any, top: int = 5, batch_size: int = 64, workers: int = 0) -> list[Prediction]:
+    def frozen(self) -> Frozen:
+        """Preprocessed images to probabilities, unknown ones and features, as the classes are now."""
+        return Frozen(self)
+
+    def predict(
+        self, images: Any, top: int = 5, batch_size: int = 64, workers: int = 0, skip_bad: bool = False
+    ) -> list[Prediction]:
         """Classify images.
 
         Args:
@@ -115,100 +132,93 @@ class Classifier:
             top: how many classes to name.
             batch_size: images at once.
             workers: processes that read images.
+            skip_bad: leave out images that cannot be read, with a note, rather than stop.
 
         Raises:
             UserError: no image, or one that cannot be read, by name.
         """
-        return list(self.stream(images, top, batch_size, workers))
+        return list(self.stream(images, top, batch_size, workers, skip_bad))
 
-    def stream(self, images: Any, top: int = 5, batch_size: int = 64, workers: int = 0) -> Iterator[Prediction]:
+    def stream(
+        self, images: Any, top: int = 5, batch_size: int = 64, workers: int = 0, skip_bad: bool = False
+    ) -> Iterator[Prediction]:
         """The same, one after the other."""
+        for path, said in self.said(images, batch_size, workers, skip_bad):
+            yield self.prediction(said, path, top)
+
+    def prediction(self, said: Said, path: str = "", top: int = 5) -> Prediction:
+        """What is said of one image, in words."""
         if top < 1:
             raise UserError(f"top is {top}: give at least 1")
+        best = said.probabilities.topk(min(top, len(self._names)))
+        named = [(self._names[i], p) for p, i in zip(best.values.tolist(), best.indices.tolist(), strict=True)]
+        unknown = bool(said.unknown)
+        return Prediction(UNKNOWN if unknown else named[0][0], named[0][1], named, path, unknown)
+
+    @torch.no_grad()
+    def said(
+        self, images: Any, batch_size: int = 64, workers: int = 0, skip_bad: bool = False
+    ) -> Iterator[tuple[str, Said]]:
+        """Path (empty where there is none) and what is said of each image, (C,), () and (d,)."""
+        judge = self.frozen()
+        for paths, batch in self.batches(images, batch_size, workers, skip_bad):
+            for path, *of_one in zip(paths, *judge(batch), strict=True):
+                yield path, Said(*of_one)
+
+    def batches(
+        self, images: Any, batch_size: int = 64, workers: int = 0, skip_bad: bool = False
+    ) -> Iterator[tuple[list[str], Tensor]]:
+        """Images as the image tower takes them, (B, 3, R, R), with their paths."""
         if isinstance(images, Tensor):
             R = self.backbone.resolution
             if images.dim() != 4 or images.shape[1:] != (3, R, R):
                 raise UserError(f"the tensor of images is {tuple(images.shape)}: give (B, 3, {R}, {R})")
-            items, batches = [Item("", 0) for _ in images], iter(images.split(batch_size))
-        else:
-            items = [Item(image, 0) for image in images_below(images)]
-            views = Views(items, plain_transform(self.input, self.backbone.preprocessing), upright=True)
-            batches = (batch[:, 0] for batch in read_views(views, batch_size, workers))
-        done, classify = 0, self.classifier()
-        for batch in batches:
-            best = self.logits(batch, classify).softmax(dim=1).topk(min(top, len(self._names)), dim=1)
-            for chances, places in zip(best.values.tolist(), best.indices.tolist(), strict=True):
-                named = [(self._names[i], p) for i, p in zip(places, chances, strict=True)]
-                source = items[done].impath
-                done += 1
-                yield Prediction(*named[0], named, source if isinstance(source, str) else "")
+            for batch in images.split(batch_size):
+                yield [""] * len(batch), batch
+            return
+        items = [Item(image, 0) for image in images_below(images)]
+        views = Views(items, plain_transform(self.input, self.backbone.preprocessing), upright=True)
+        bad: set[int] = set()
+
+        def leave_out(place: int, sentence: str) -> None:
+            bad.add(place)
+            print(f"Left out: {sentence.partition(MEND)[0]}", file=sys.stderr)
+
+        done = 0
+        try:
+            for batch in read_views(views, batch_size, workers, skip=leave_out if skip_bad else None):
+                places = [i for i in range(done, min(done + batch_size, len(items))) if i not in bad]
+                done += batch_size
+                sources = [items[i].impath for i in places]
+                if len(batch):
+                    yield [source if isinstance(source, str) else "" for source in sources], batch[:, 0]
+        except BadImage as error:
+            mend = ": replace it, or leave out what cannot be read (--skip-bad, skip_bad=True)"
+            raise BadImage(f"{str(error).partition(MEND)[0]}{mend}") from error
 
     # -- classes ----------------------------------------------------------------------------------------
 
     def add_classes(self, names: Sequence[str]) -> None:
-        """Classify these as well, from now on, by their names.
+        """Classify these as well, from now on, by their names; see `vocabulary.add`."""
+        vocabulary.add(self, [names] if isinstance(names, str) else list(names))
 
-        A prompt learner reads the names behind its learned context, which SHIP has tuned on synthesized features. A
-        learner that keeps image features (Tip-Adapter, GDA) is given synthesized ones where SHIP made it; else it goes
-        by their texts, as the linear probe does.
+    def remove_classes(self, names: Sequence[str]) -> None:
+        """Classify these no more; added again, they are what they were."""
+        vocabulary.remove(self, [names] if isinstance(names, str) else list(names))
 
-        Raises:
-            UserError: a name that cannot be told from one that is there, or that is too long.
-        """
-        names = [names] if isinstance(names, str) else list(names)
-        refuse_twins([*self._names, *names], "add_classes")
-        self.learner.classifier(names)  # too long a name is told before anything is changed
-        if self.generator is not None:
-            known = self.generator.names
-            self.generator.rename([*known, *names])
-            labels = torch.arange(len(known), len(known) + len(names)).repeat_interleave(ADDED_FEATURES)
-            features = self.generator.sample(labels, stream(self.learner.seed, "added", *names))
-            self.learner.add_classes(names, features.unflatten(0, (len(names), ADDED_FEATURES)))
-        self._names = (*self._names, *names)
-        self.images |= dict.fromkeys(names, 0)
+    def rename_class(self, old: str, new: str) -> None:
+        """Call a class otherwise; see `vocabulary.rename`."""
+        vocabulary.rename(self, old, new)
+
+    def set_texts(self, texts: Mapping[str, Sequence[str]]) -> list[str]:
+        """Describe classes by sentences of their own; see `vocabulary.set_texts`."""
+        return vocabulary.set_texts(self, texts)
 
     # -- on disk ----------------------------------------------------------------------------------------
 
     def save(self, folder: str | Path) -> Path:
         """Write the model, each file whole or not at all; what else lies in the folder is left alone."""
-        from safetensors.torch import save_file
-
-        folder = Path(folder)
-        refuse_foreign(folder)
-        tensors = {f"learner.{k}": v for k, v in self.learner.state_dict().items() if isinstance(v, Tensor)}
-        if self.generator is not None:
-            tensors |= {f"generator.{k}": v for k, v in self.generator.state_dict().items()}
-        with replacing(folder / HEAD) as temporary:
-            save_file({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, temporary)
-        content = {
-            "format": FORMAT,
-            "version": VERSION,
-            "backbone": {"name": self.backbone.name, "digest": self.backbone.digest},
-            "trained_names": list(self.learner.names),
-            "generator_names": list(self.generator.names) if self.generator is not None else [],
-            "texts": self.learner.texts.as_data(),
-            "seed": self.learner.seed,
-            "settings": self.tree,
-            "figures": self.figures,
-            "versions": versions(),
-        }
-        write_json(folder / CLASSES, [{"name": name, "images": self.images.get(name, 0)} for name in self._names])
-        write_text(folder / CARD, card(self))
-        write_json(folder / CONFIG, content)  # last: with it the folder is a model
-        return folder
-
-
-def refuse_foreign(folder: str | Path) -> None:
-    """Refuse a folder that holds something other than a model.
-
-    Raises:
-        UserError: naming what lies there.
-    """
-    folder = Path(folder)
-    if folder.is_file():
-        raise UserError(f"{folder} is a file: give a folder for the model")
-    if (folder / CONFIG).is_file() and config_of(folder).get("format") != FORMAT:
-        raise UserError(f"{folder} holds something else ({CONFIG} is no model's): choose another folder")
+        return saving.save(self, Path(folder))
 
 
 def write_csv(file: str | Path, predictions: Sequence[Prediction]) -> None:
@@ -221,10 +231,3 @@ def write_csv(file: str | Path, predictions: Sequence[Prediction]) -> None:
             [p.path, p.name, f"{p.probability:.6f}", "; ".join(f"{name} {chance:.4f}" for name, chance in p.top)]
         )
     write_text(Path(file), text.getvalue())
-
-
-def config_of(folder: Path) -> dict[str, Any]:
-    content = read_json(folder / CONFIG, "save the model anew")
-    if not isinstance(content, dict):
-        raise UserError(f"{folder / CONFIG} holds no object: save the model anew")
-    return content

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import pickle
 import re
+import zipfile
 from collections import Counter, OrderedDict
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +19,8 @@ import torch
 from torch import nn
 
 from .errors import MissingFile, UserError, first_line
-from .files import replacing, write_text
+from .files import write_tensors, write_text
+from .options import shown
 
 TOKEN_BUFFERS = ("token_prefix", "token_suffix")  # class names in CoOp's checkpoints; never taken over
 BEST = "model-best.pth.tar"
@@ -27,8 +29,7 @@ BEST = "model-best.pth.tar"
 def save(folder: str | Path, state: dict[str, Any], epoch: int, name: str = "") -> Path:
     """Write `model.pth.tar-<epoch>` (or `name`), whole or not at all; `checkpoint` names the newest epoch's."""
     file = Path(folder) / (name or f"model.pth.tar-{epoch}")
-    with replacing(file) as temporary:
-        torch.save({**state, "epoch": epoch}, temporary)
+    write_tensors(file, {**state, "epoch": epoch})
     if not name:
         write_text(file.with_name("checkpoint"), f"{file.name}\n")
     return file
@@ -58,8 +59,15 @@ def find(folder: str | Path, epoch: int | None = None, best: bool = False) -> Pa
 def best_result(folder: str | Path) -> float:
     """The validation result of the best epoch so far; minus infinity if none was kept."""
     file = Path(folder) / BEST
-    result = read(file).get("val_result") if file.is_file() else None
-    return float("-inf") if result is None else result
+    checkpoint = read(file) if file.is_file() else None
+    result = checkpoint.get("val_result") if isinstance(checkpoint, dict) else None
+    return float(result) if isinstance(result, (int, float)) else float("-inf")
+
+
+def seconds_of(checkpoint: dict[str, Any]) -> float:
+    """The training time that led to a checkpoint; 0 where an older version kept none."""
+    seconds = checkpoint.get("seconds", 0.0)
+    return float(seconds) if isinstance(seconds, (int, float)) else 0.0
 
 
 def read(file: str | Path, place: Any = "cpu") -> dict[str, Any]:
@@ -74,17 +82,35 @@ def read(file: str | Path, place: Any = "cpu") -> dict[str, Any]:
     if not os.path.isfile(file):
         raise MissingFile(f"there is no checkpoint at {file}")
     try:
+        refuse_damaged(file)
         try:
             checkpoint = torch.load(file, map_location=place, weights_only=True)
         except pickle.UnpicklingError:  # an object in it: perhaps an old checkpoint
             checkpoint = torch.load(file, map_location=place, weights_only=False, pickle_module=_OldCheckpoint)
             if isinstance(checkpoint, dict) and isinstance(checkpoint.get("scheduler"), dict):
                 checkpoint["scheduler"] = _plain(checkpoint["scheduler"])
+    except UserError:
+        raise
     except pickle.UnpicklingError as error:
-        raise UserError(f"the checkpoint {file} cannot be read safely ({first_line(error)})") from error
+        raise UserError(
+            f"the checkpoint {file} cannot be read safely ({first_line(error)}): it is damaged, or no checkpoint"
+        ) from error
     except Exception as error:  # damaged bytes make torch raise nearly anything
         raise UserError(f"the checkpoint {file} cannot be read ({first_line(error)}): it is damaged") from error
     return checkpoint
+
+
+def refuse_damaged(file: str | Path) -> None:
+    """Refuse an archive of torch's in which a byte has changed: torch itself does not look at its checksums.
+
+    Raises:
+        UserError: naming the file.
+    """
+    if not zipfile.is_zipfile(file):
+        return
+    with zipfile.ZipFile(file) as archive:
+        if any(entry.CRC for entry in archive.infolist()) and archive.testzip():
+            raise UserError(f"{file} is damaged (its checksum is another): take another copy of it, or make it anew")
 
 
 def load(file: str | Path, module: nn.Module) -> dict[str, Any]:
@@ -98,7 +124,7 @@ def load(file: str | Path, module: nn.Module) -> dict[str, Any]:
     checkpoint = read(file)
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("state_dict"), dict):
         raise UserError(f"{file} is no checkpoint of a run: it has no state_dict; give the folder of a trained run")
-    if not isinstance(checkpoint.get("epoch"), int):
+    if type(checkpoint.get("epoch")) is not int or checkpoint["epoch"] < 1:
         raise UserError(f"{file} does not say how many epochs it was trained for: give the folder of a trained run")
     load_state(module, checkpoint["state_dict"], file)
     return checkpoint
@@ -110,6 +136,7 @@ def load_state(module: nn.Module, state: dict[str, Any], file: str | Path) -> No
     Raises:
         UserError: they are not the module's, naming the file and the first that differs or is not finite.
     """
+    refuse_foreign_state(state, file)
     state = {k: v for k, v in state.items() if k.split(".")[-1] not in TOKEN_BUFFERS}
     if hasattr(module, "make_room"):
         module.make_room(state)
@@ -126,9 +153,36 @@ def load_state(module: nn.Module, state: dict[str, Any], file: str | Path) -> No
                 f"{file} does not fit this model: {name} is {tuple(state[name].shape)} there and "
                 f"{tuple(own[name].shape)} here; use the backbone, classes and context length it was trained with"
             )
+        if kind_of(state[name]) != kind_of(own[name]):
+            raise UserError(f"{file} does not fit this model: {name} holds {state[name].dtype}; train it anew")
         if state[name].is_floating_point() and not torch.isfinite(state[name]).all():
             raise UserError(f"{file} holds numbers in {name} that are not finite: train it anew, or take another epoch")
+    if hasattr(module, "check_state"):
+        module.check_state(state, file)
     module.load_state_dict(state)
+
+
+def kind_of(tensor: torch.Tensor) -> str:
+    """What numbers a tensor holds, however exact."""
+    if tensor.is_floating_point() or tensor.is_complex():
+        return "complex" if tensor.is_complex() else "real"
+    return "truth" if tensor.dtype == torch.bool else "whole"
+
+
+def is_longer(tensor: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether one tensor has another number of rows than another, and is like it otherwise."""
+    return tensor.dim() == other.dim() > 0 and tensor.shape[1:] == other.shape[1:] and len(tensor) != len(other)
+
+
+def refuse_foreign_state(state: dict[Any, Any], file: str | Path) -> None:
+    """Refuse what is no state dict: names of tensors, and the class names that some learners keep beside them."""
+    for name, value in state.items():
+        names = value.get("names") if isinstance(value, dict) else None
+        extra = (
+            str(name).endswith("_extra_state") and isinstance(names, list) and all(isinstance(n, str) for n in names)
+        )
+        if not isinstance(name, str) or not (extra or isinstance(value, torch.Tensor)):
+            raise UserError(f"{file} is no checkpoint of a run: its {shown(name)} is no tensor; train it anew")
 
 
 class _Inert:

@@ -17,6 +17,13 @@ class MissingFile(UserError, FileNotFoundError):
         return str(self.args[0])  # not OSError's "[Errno ...]"
 
 
+class Unwritable(UserError, OSError):
+    """A file that cannot be written: no room, or no permission."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 class Offline(UserError, ConnectionError):
     """Something that is neither at hand nor to be downloaded."""
 
@@ -28,13 +35,15 @@ class NotFinite(UserError, FloatingPointError):
     """A loss that is no number any more."""
 
 
+LONGEST = 1000  # characters of a sentence
 # What a command line tells in one sentence; the rest is no mistake of its user's.
 TOLD = (UserError, OSError)
 
 
 def sentence(error: BaseException) -> str:
-    """An error's text on one line; file names that are no text are escaped."""
-    return " ".join(str(error).split()).encode("utf-8", "backslashreplace").decode()
+    """An error's text on one line; file names that are no text are escaped, and what is quoted at length is cut."""
+    text = " ".join(str(error).split()).encode("utf-8", "backslashreplace").decode()
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 250]} ... {text[-240:]}"
 
 
 def first_line(error: BaseException) -> str:

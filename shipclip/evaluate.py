@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from .detection import openworld_auc
 from .features.source import Batch
 from .files import write_text
+from .reliability import reliability
 from .task import Item, Task
 
 
@@ -38,7 +40,21 @@ def all_figures(logits: Tensor, labels: Tensor, task: Task, base_penalty: float 
     if n_base and task.subset == "dev":
         out["best_penalty"] = best_penalty(logits, labels, n_base)
     out["macro_f1"] = macro_f1(logits.argmax(dim=1), labels)
-    return out
+    return out | confidence(logits, labels, n_base)
+
+
+def confidence(logits: Tensor, labels: Tensor, n_base: int = 0) -> dict[str, Any]:
+    """How far the probabilities can be trusted: `reliability` of all images; in a joint label space also of base and
+    of new ones, among all classes and each among its own, and OpenworldAUC. Arguments as of `figures`."""
+    out = reliability(logits, labels)
+    base = labels < n_base
+    if not n_base or not len(labels) or base.all() or not base.any():
+        return {"confidence": out} if out else {}
+    for half, rows, own in (("base", base, slice(None, n_base)), ("new", ~base, slice(n_base, None))):
+        out[half] = reliability(logits[rows], labels[rows])
+        out[f"own_{half}"] = reliability(logits[rows, own], labels[rows] - (own.start or 0), drawn=False)
+    out["openworld_auc"] = openworld_auc(logits, labels, n_base)
+    return {"confidence": out}
 
 
 def figures(logits: Tensor, labels: Tensor, n_base: int = 0) -> dict[str, Any]:

@@ -10,6 +10,8 @@ Wang et al., "Improving Zero-Shot Generalization for CLIP with Synthesized Promp
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,22 +19,28 @@ import torch
 from torch import Tensor
 
 from . import checkpoints, evaluate, loop, stage1
-from .build import Method, build, new_names
+from .backbones.base import Backbone
+from .build import Method, build
 from .errors import UserError
 from .generators import GENERATORS
 from .learners import Learner
 from .loop import Stage
 from .quality import measure
 from .run import GENERATOR, LEARNER, Run
+from .settings import Settings
 from .tuning import preparation_bank, tuning_stage
 
 __all__ = [
     "Method",
     "build",
+    "check",
+    "check_parts",
     "fit_generator",
     "load_generator",
     "logits",
+    "parts_of",
     "quality",
+    "tell_unknown",
     "test",
     "train",
     "tune",
@@ -43,7 +51,7 @@ __all__ = [
 def train(method: Method, stage: Stage, run: Run) -> None:
     """Both stages, from wherever an earlier start left off."""
     check(method)
-    run.check_resume()
+    tell(method)
     if method.ship:
         fit_generator(method, run)
         if method.ship.generator.only:
@@ -87,11 +95,13 @@ def tune(method: Method, stage: Stage, run: Run) -> None:
     if start == 0 and type(learner).prepare is not Learner.prepare:
         wanted = learner.wants_validation and len(method.task.val)
         learner.prepare(preparation_bank(method), method.source.bank("val") if wanted else None)
+    names = list(learner.names)
     if stage.optimizer is None:
-        run.save(LEARNER, stage, 1)
+        run.save(LEARNER, stage, 1, classnames=names)
         return
     by_validation = s.test.final_model == "best_val" and not s.test.no_test
     best = checkpoints.best_result(run.place(LEARNER)) if start and run.folder else float("-inf")
+    kept: dict[str, Any] = {}  # the best weights, where there is no folder to keep them
 
     def on_epoch(epoch: loop.Epoch) -> None:
         nonlocal best
@@ -100,19 +110,42 @@ def tune(method: Method, stage: Stage, run: Run) -> None:
             result = test(method, "val")["accuracy"]
             if result > best:
                 best = result
-                run.save(LEARNER, stage, epoch.number, checkpoints.BEST, val_result=result)
+                if not run.save(LEARNER, stage, epoch.number, checkpoints.BEST, val_result=result, classnames=names):
+                    kept.update(copy.deepcopy(learner.state_dict()))
         every = s.train.checkpoint_freq
         if epoch.number == stage.epochs or (every > 0 and epoch.number % every == 0):
-            run.save(LEARNER, stage, epoch.number)
+            run.save(LEARNER, stage, epoch.number, classnames=names)
 
     loop.run(stage, method.seed, start, on_epoch)
     if by_validation:
         print("Deploy the model with the best val performance")
-        checkpoints.load(checkpoints.find(run.place(LEARNER), best=True), learner)
+        if run.folder:
+            checkpoints.load(checkpoints.find(run.place(LEARNER), best=True), learner)
+        else:
+            learner.load_state_dict(kept)
+
+
+def check_parts(method: Method) -> None:
+    """Refuse a choice by validation images, or a test on them, where there are none."""
+    s, none = method.settings, not method.task.val
+    chosen = s.test.final_model == "best_val" and not method.learner.training_free and not s.test.no_test
+    if none and chosen and not (s.ship and s.ship.generator.only):
+        raise UserError(f"TEST.FINAL_MODEL best_val needs validation images, and {method.task.dataset} has none here")
+    if none and s.test.split == "val":
+        raise UserError(f"TEST.SPLIT val needs validation images, and {method.task.dataset} has none here")
+
+
+def parts_of(settings: Settings, training: bool) -> tuple[str, ...]:
+    """Whose images a run reads."""
+    val = settings.test.final_model == "best_val" or settings.learner.wants_validation or settings.test.split == "val"
+    if not training:
+        return ("val", "test") if settings.test.split == "val" else ("test",)
+    return ("train", "val", "test") if val else ("train", "test")
 
 
 def check(method: Method) -> None:
     """Refuse what cannot be trained, before anything is."""
+    check_parts(method)
     labels, ship = method.task.labels, method.ship
     if not method.task.train and not (ship and not ship.real) and not method.learner.training_free:
         raise UserError(
@@ -120,13 +153,36 @@ def check(method: Method) -> None:
             "use --eval-only with --model-dir of a trained run"
         )
     if ship:
-        if ship.new_classnames:
-            labels.refuse_trained(new_names(ship), ship.new_classnames)
-        by_name = labels.by_name
         if not ship.generator.only:
-            stage1.need_new(by_name, method.task.subset)
-        print(f"SHIP: {method.n_base} base classes with images, {len(by_name)} new classes by name")
-    method.learner.check_classes(method.names if ship else labels.names)
+            stage1.need_new(labels.by_name, method.task.subset)
+        if ship.anchor_weight and not method.learner.has_class_features and not method.learner.training_free:
+            raise UserError(
+                f"TRAINER.SHIP.ANCHOR_WEIGHT needs class features, and {ship.learner} learns none: set it to 0"
+            )
+    method.learner.check_classes(labels.names)
+
+
+def tell(method: Method) -> None:
+    """What is about to be trained."""
+    if method.ship:
+        n_new = len(method.task.labels.by_name)
+        print(f"SHIP: {method.n_base} base classes with images, {n_new} new classes by name")
+
+
+def tell_unknown(backbone: Backbone, names: Sequence[str]) -> None:
+    """Warn of a backbone that has never seen the words of the classes' names: it can only guess."""
+    known = backbone.known_ids
+    if known is None:
+        return
+    encode = backbone.tokenizer.encode
+    unknown = [name for name in names if not known.issuperset(encode(name.replace("_", " ")))]
+    if unknown:
+        shown = ", ".join(repr(name) for name in unknown[:3])
+        print(
+            f"Warning: {backbone.name} has never seen the words of {len(unknown)} of {len(names)} class names "
+            f"({shown}{' ...' if len(unknown) > 3 else ''}), so it knows nothing of them: choose another "
+            "MODEL.BACKBONE.NAME, ViT-B/16 say"
+        )
 
 
 # -- test ---------------------------------------------------------------------------------------------------

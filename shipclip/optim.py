@@ -11,45 +11,55 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR, StepLR
 
 from .errors import UserError
-from .options import one_of
+from .options import option
 
 OPTIMISERS = ("adam", "amsgrad", "sgd", "rmsprop", "radam", "adamw")
 SCHEDULES = ("single_step", "multi_step", "cosine")
+WARMUPS = ("constant", "linear")
+SCHEDULE_KEYS = ("LR_SCHEDULER", "STEPSIZE", "GAMMA", "WARMUP_EPOCH", "WARMUP_TYPE", "WARMUP_CONS_LR", "WARMUP_MIN_LR")
+SCHEDULE_KEYS += ("WARMUP_RECOUNT",)
+EPOCHS = 1_000_000  # more than anybody trains for
 
 
 @dataclass(frozen=True)
 class OptimOptions:
     """A learner's optimiser. The defaults are Dassl's."""
 
-    name: str = "adam"
-    lr: float = 0.0003
-    weight_decay: float = 5e-4
-    momentum: float = 0.9
-    sgd_dampning: float = 0.0
+    name: str = option("adam", choices=OPTIMISERS)
+    lr: float = option(0.0003, above=0)
+    weight_decay: float = option(5e-4, least=0)
+    momentum: float = option(0.9, least=0, below=1)
+    sgd_dampning: float = option(0.0, least=0, most=1)
     sgd_nesterov: bool = False
-    rmsprop_alpha: float = 0.99
-    adam_beta1: float = 0.9
-    adam_beta2: float = 0.999
-    adam_eps: float = 1e-8
-    lr_scheduler: str = "single_step"
-    stepsize: tuple[int, ...] = (-1,)
-    gamma: float = 0.1
-    max_epoch: int = 10
-    warmup_epoch: int = -1
-    warmup_type: str = "linear"
-    warmup_cons_lr: float = 1e-5
-    warmup_min_lr: float = 1e-5
+    rmsprop_alpha: float = option(0.99, least=0, below=1)
+    adam_beta1: float = option(0.9, least=0, below=1)
+    adam_beta2: float = option(0.999, least=0, below=1)
+    adam_eps: float = option(1e-8, least=0)
+    lr_scheduler: str = option("single_step", choices=SCHEDULES)
+    stepsize: tuple[int, ...] = option((-1,), of=int, least=-1)
+    gamma: float = option(0.1, above=0)
+    max_epoch: int = option(10, least=1, most=EPOCHS)
+    warmup_epoch: int = option(-1, least=-1, most=EPOCHS)
+    warmup_type: str = option("linear", choices=WARMUPS)
+    warmup_cons_lr: float = option(1e-5, least=0)
+    warmup_min_lr: float = option(1e-5, least=0)
     warmup_recount: bool = True
+
+    def check(self, where: str) -> None:
+        """Refuse what fits one by one and not together."""
+        if self.name == "sgd" and self.sgd_nesterov and (self.momentum == 0 or self.sgd_dampning):
+            raise UserError(
+                f"{where}SGD_NESTEROV needs momentum without dampening: set {where}MOMENTUM above 0 and "
+                f"{where}SGD_DAMPNING to 0"
+            )
+        steps = self.stepsize
+        if self.lr_scheduler == "multi_step" and (min(steps, default=0) < 1 or list(steps) != sorted(set(steps))):
+            raise UserError(f"{where}STEPSIZE is {steps}: give multi_step the epochs of its steps, in order, from 1 on")
 
 
 def build_optimizer(parameters: Iterable[Any], options: OptimOptions) -> Optimizer:
-    """The optimiser over parameters, or groups of them (frozen ones get no gradient).
-
-    Raises:
-        UserError: an unknown name.
-    """
+    """The optimiser over parameters, or groups of them (frozen ones get no gradient)."""
     o = options
-    one_of(o.name, "OPTIM.NAME", OPTIMISERS)
     shared: dict[str, Any] = {"lr": o.lr, "weight_decay": o.weight_decay}
     if o.name == "sgd":
         further = {"momentum": o.momentum, "dampening": o.sgd_dampning, "nesterov": o.sgd_nesterov}
@@ -68,12 +78,8 @@ def build_schedule(optimizer: Optimizer, options: OptimOptions, steps_an_epoch: 
     """The schedule; it is stepped once an epoch, or, with `steps_an_epoch`, once a batch.
 
     The cosine goes over max_epoch epochs and starts after warmup_epoch, so it never quite reaches zero.
-
-    Raises:
-        UserError: an unknown schedule or warm-up.
     """
     o, length = options, options.max_epoch * steps_an_epoch
-    one_of(o.lr_scheduler, "OPTIM.LR_SCHEDULER", SCHEDULES)
     if o.lr_scheduler == "single_step":
         size = o.stepsize[-1] if o.stepsize else -1
         scheduler: LRScheduler = StepLR(optimizer, step_size=size if size > 0 else length, gamma=o.gamma)
@@ -87,9 +93,7 @@ def build_schedule(optimizer: Optimizer, options: OptimOptions, steps_an_epoch: 
         scheduler.last_epoch = o.warmup_epoch
     if o.warmup_type == "constant":
         return ConstantWarmup(optimizer, scheduler, o.warmup_epoch, o.warmup_cons_lr)
-    if o.warmup_type == "linear":
-        return LinearWarmup(optimizer, scheduler, o.warmup_epoch, o.warmup_min_lr)
-    raise UserError(f"OPTIM.WARMUP_TYPE is {o.warmup_type!r}: choose constant or linear")
+    return LinearWarmup(optimizer, scheduler, o.warmup_epoch, o.warmup_min_lr)
 
 
 class Warmup(LRScheduler):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from .errors import UserError
+from .errors import UserError, first_line
 
 NAMES = ("fp32", "fp16", "amp", "bf16")
 
@@ -57,6 +57,20 @@ class Precision:
     def scaler(self) -> torch.amp.GradScaler | None:
         """A gradient scaler, for amp alone."""
         return torch.amp.GradScaler(self.device_type) if self.name == "amp" else None
+
+
+def device_of(name: str | torch.device | None) -> torch.device:
+    """A device by name; none: the GPU, if there is one.
+
+    Raises:
+        UserError: there is no such device here.
+    """
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, TypeError) as error:  # torch built without it, or no device at all
+        raise UserError(f"the device {name!r} is not to be had here ({first_line(error)}): give cpu or cuda") from error
+    return device
 
 
 def update(loss: Tensor, optimizer: Optimizer, scaler: torch.amp.GradScaler | None = None) -> None:

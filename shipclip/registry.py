@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any, Generic, TypeVar
 
 from .errors import UserError
+from .options import shown
 
 T = TypeVar("T")
 
@@ -38,19 +39,19 @@ class Registry(Generic[T]):
             UserError: there is none; names `key`, the setting it was chosen with, what there is (with `others`, which
                 that setting takes as well), and the nearest name.
         """
-        if name in self._known:
+        if name in self:
             return self._known[name]
-        known = sorted([*self._known, *others])
+        known = sorted({*self._known, *others})
         near = [other for other in known if other.casefold() == str(name).casefold()]
         near = near or difflib.get_close_matches(str(name), known, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise UserError(f"{key or f'the {self.what}'} is {name!r}: choose one of {', '.join(known)}{hint}")
+        raise UserError(f"{key or f'the {self.what}'} is {shown(name)}: choose one of {', '.join(known)}{hint}")
 
     def names(self) -> list[str]:
         return list(self._known)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._known
+        return isinstance(name, str) and name in self._known
 
     def __iter__(self) -> Iterator[T]:
         return iter(self._known.values())

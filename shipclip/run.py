@@ -1,10 +1,9 @@
-"""A run's folder: its claim, its checkpoints, its log lines and its results."""
+"""A run's folder: its checkpoints, its log lines and its results (whose it is: claim.py)."""
 
 from __future__ import annotations
 
 import datetime
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -16,13 +15,13 @@ from typing import Any
 import torch
 
 from . import checkpoints
-from .errors import MissingFile, UserError
+from .errors import UserError, sentence
 from .files import write_json
 from .loop import Epoch, Stage
-from .options import flatten
+from .optimizer_state import restore
 
 VERSION = 1
-FILE, CLAIM = "results.json", "config.json"
+FILE = "results.json"
 LEARNER, GENERATOR = "prompt_learner", "generator"  # folders of the stages' checkpoints
 
 # Config keys that say where and how a run works, not what it computes.
@@ -51,7 +50,7 @@ class Run:
         folder: where everything lies; empty: nothing is kept.
         resume_from: another run's folder, to go on with where the folder itself has no checkpoint.
         scalar: (name, value, step) -> None, TensorBoard's say.
-        seconds: training time of this start, and what was taken over from an earlier run.
+        identity: a digest of what the run is made from, for its results.
         weights: the checkpoint that was loaded for a test.
     """
 
@@ -59,9 +58,11 @@ class Run:
     resume_from: str = ""
     scalar: Callable[[str, float, int], None] = lambda name, value, step: None
     started: float = field(default_factory=time.time)
-    train_seconds: float = 0.0
-    reused_seconds: float = 0.0
+    identity: str = ""
     weights: str = ""
+    # Training time that earlier starts have spent on what this one goes on with, or takes over; since when it counts.
+    seconds_before: float = 0.0
+    training_since: float | None = None
 
     def place(self, part: str) -> Path:
         return Path(self.folder) / part
@@ -72,7 +73,8 @@ class Run:
         """Keep a stage's state after `epoch` epochs."""
         if not self.folder:
             return None
-        return checkpoints.save(self.place(part), {**stage.state(), "val_result": None, **further}, epoch, name)
+        state = {**stage.state(), "val_result": None, "seconds": self.train_seconds(), **further}
+        return checkpoints.save(self.place(part), state, epoch, name)
 
     def resume(self, part: str, stage: Stage) -> int:
         """Restore a stage from the last checkpoint of the folder, else of `resume_from`; returns the epochs done."""
@@ -82,20 +84,32 @@ class Run:
                 continue
             file = checkpoints.find(place)
             checkpoint = checkpoints.load(file, stage.module)
+            if checkpoint["epoch"] > max(stage.epochs, 1):  # what is not trained is kept as of epoch 1
+                raise UserError(
+                    f"{file} is of epoch {checkpoint['epoch']}, and this run ends after {stage.epochs}: choose another "
+                    "folder"
+                )
             for name in ("optimizer", "scheduler", "scaler"):
                 piece = getattr(stage, name)
                 if piece is not None and checkpoint.get(name):
-                    piece.load_state_dict(checkpoint[name])
+                    restore(piece, checkpoint[name], name, file)
+            self.begin_training(checkpoints.seconds_of(checkpoint))
             print(f"Resumed from {file} (epoch {checkpoint['epoch']})")
             return checkpoint["epoch"]
         return 0
 
-    def check_resume(self) -> None:
-        """Refuse to go on from a folder that has no checkpoint."""
-        if self.resume_from and not any(
-            checkpoints.last_epoch(Path(self.resume_from) / part) for part in (LEARNER, GENERATOR)
-        ):
-            raise MissingFile(f"there is no checkpoint of a run in {self.resume_from}: check --resume")
+    # -- time -------------------------------------------------------------------------------------------
+
+    def begin_training(self, before: float = 0.0) -> None:
+        """From now on time counts as training, after what earlier starts spent on what is there."""
+        self.seconds_before, self.training_since = before, time.time()
+
+    def end_training(self) -> None:
+        self.seconds_before, self.training_since = self.train_seconds(), None
+
+    def train_seconds(self) -> float:
+        """Training time so far, over all starts of the run."""
+        return self.seconds_before + (time.time() - self.training_since if self.training_since else 0.0)
 
     # -- log --------------------------------------------------------------------------------------------
 
@@ -123,11 +137,12 @@ class Run:
         """
         if not self.folder:
             return None
-        clock = {  # with the time that a part of it took in an earlier run, if that was taken over
-            "train_s": round(self.train_seconds + self.reused_seconds, 3),
+        clock = {
+            "train_s": round(self.train_seconds(), 3),
             "total_s": round(time.time() - self.started, 3),
         }
-        content = {"version": VERSION, **facts, "weights": self.weights, "figures": dict(figures), "time": clock}
+        content = {"version": VERSION, **facts, "identity": self.identity, "weights": self.weights}
+        content |= {"figures": dict(figures), "time": clock}
         content |= {"versions": versions(), "device": device_name(device), "cfg": content.pop("cfg", {})}
         file = self.place(FILE)
         write_json(file, content)
@@ -143,68 +158,11 @@ def read(file: Path) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{file} cannot be read ({' '.join(str(error).split())}): remove it and run again") from error
+        raise UserError(f"{file} cannot be read ({sentence(error)}): remove it and run again") from error
     kinds = {"figures": dict, "cfg": dict, "time": dict, "seed": int, "shots": int}
     if not isinstance(content, dict) or not all(isinstance(content.get(k, t()), t) for k, t in kinds.items()):
         raise UserError(f"{file} is no results.json of a run: remove it and run again")
     return {"figures": {}, "cfg": {}, **content}
-
-
-def claim(folder: Path, tree: Mapping[str, Any]) -> None:
-    """Say whose folder this is: config.json."""
-    write_json(folder / CLAIM, tree)
-
-
-def check_claim(folder: Path, tree: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
-    """Refuse a folder of a run with another config, which must be neither resumed nor written over. A key that the
-    folder's run had not heard of had its default there."""
-    file = folder / CLAIM
-    if not file.is_file():
-        return
-    try:
-        saved = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{file} is damaged ({error}): remove it, and the run goes on") from error
-    if not isinstance(saved, dict):
-        raise UserError(f"{file} is no config of a run: remove it, and the run goes on")
-    different = differences(tree, saved, defaults)
-    if different:
-        raise UserError(
-            f"{folder} belongs to a run with another config ({different[0]}): choose another --output-dir, "
-            "or remove the folder"
-        )
-
-
-def is_finished(folder: Path, model_dir: str, epoch: int | None) -> bool:
-    """Whether a folder holds results, and (of an evaluation) still those of the model at hand."""
-    file = folder / FILE
-    if not file.is_file():
-        return False
-    if not model_dir:
-        return True
-    weights = Path(read(file).get("weights", ""))
-    # Retrained since, or other weights: evaluate again.
-    return (
-        Path(os.path.abspath(model_dir)) in Path(os.path.abspath(weights)).parents
-        and weights.is_file()
-        and weights.stat().st_mtime < file.stat().st_mtime
-        and epoch in (None, _epoch_of(weights))
-    )
-
-
-def _epoch_of(weights: Path) -> int | None:
-    """The epoch in a checkpoint's name; None of the best one."""
-    number = weights.name.rpartition("-")[2]
-    return int(number) if number.isdigit() else None
-
-
-def differences(tree: Mapping[str, Any], saved: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[str]:
-    """What tells a run's settings apart from saved ones, as "KEY here / there"; keys that can't change figures don't
-    count, nor do those that are no more."""
-    mine, theirs = flatten(plain(tree)), flatten(of_nodes(saved, set(tree.get("TRAINER", {}))))
-    theirs = flatten(plain(defaults)) | theirs
-    keys = sorted((mine.keys() & theirs.keys()) - INDIFFERENT - OF_THE_BACKBONE)
-    return [f"{key} {mine[key]!r} here, {theirs[key]!r} there" for key in keys if mine[key] != theirs[key]]
 
 
 def plain(tree: Mapping[str, Any]) -> dict[str, Any]:

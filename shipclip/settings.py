@@ -13,8 +13,7 @@ from .features.transforms import InputOptions
 from .generators import GENERATORS
 from .learners import LEARNERS, Learner
 from .optim import OptimOptions
-from .options import Tree, at_least, key_of, one_of, read, tree_of
-from .precision import NAMES
+from .options import Tree, key_of, option, read, tree_of
 from .synthesis import GeneratorChoice, ShipOptions
 
 SHIP, GENERATOR = "SHIP", "SHIPGenerator"  # the method, and its first stage alone
@@ -26,12 +25,12 @@ ENSEMBLE = "ZeroshotCLIP2"  # zero-shot CLIP with CoOp's ensemble of templates
 class BackboneOptions:
     name: str = ""  # one of OpenAI's names, MiniCLIP, open_clip:NAME/WEIGHTS or hf-hub:...
     path: str = ""  # a weight file; empty: the name is looked up
-    activation: str = ""  # quickgelu or gelu, of a weight file that does not tell
+    activation: str = option("", choices=("", "quickgelu", "gelu"))  # of a weight file that does not tell
 
 
 @dataclass(frozen=True)
 class TrainOptions:
-    checkpoint_freq: int = 0  # epochs between checkpoints; 0: only the last is kept
+    checkpoint_freq: int = option(0, least=0)  # epochs between checkpoints; 0: only the last is kept
 
 
 @dataclass(frozen=True)
@@ -39,10 +38,28 @@ class TestOptions:
     # Taken off base classes' logits where base and new classes stand together (calibrated stacking); reported beside
     # the plain figures. A run on "dev" tells the best one.
     base_penalty: float = 0.0
-    final_model: str = "last_step"  # or best_val
-    split: str = "test"
+    final_model: str = option("last_step", choices=("last_step", "best_val"))
+    split: str = option("test", choices=("test", "val"))
     no_test: bool = False
     predictions: bool = False  # write predictions.csv: path, label, prediction, probability and the five best
+
+
+@dataclass(frozen=True)
+class BatchOptions:
+    batch_size: int = option(32, least=1)
+
+
+@dataclass(frozen=True)
+class LoaderOptions:
+    train_x: BatchOptions = field(default_factory=BatchOptions)
+    test: BatchOptions = field(default_factory=BatchOptions)
+    num_workers: int = option(4, least=0, most=1024)  # processes that read images
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    seed: int = option(-1, least=-(2**31), most=2**32 - 1)  # negative: a new one each time
+    resume: str = ""  # folder of a run to go on with
 
 
 @dataclass(frozen=True)
@@ -83,16 +100,15 @@ class Settings:
         Raises:
             UserError: a value that no run can work with, by its key.
         """
-        trainer = tree["TRAINER"]
-        method, ship, generator = trainer["NAME"], None, None
+        trainer = node(tree, "TRAINER")
+        method, ship, generator = trainer.get("NAME"), None, None
         if method in (SHIP, GENERATOR):
-            ship = read(ShipOptions, trainer["SHIP"], "TRAINER.SHIP.")
-            ship.check()
+            own = node(trainer, "SHIP", "TRAINER.")
+            ship = read(ShipOptions, own, "TRAINER.SHIP.")
             if method == GENERATOR:
                 ship = replace(ship, generator=replace(ship.generator, only=True))
             cls = GENERATORS.get(ship.generator.name, "TRAINER.SHIP.GENERATOR.NAME")
-            generator = read(cls.Options, trainer["SHIP"]["GENERATOR"], "TRAINER.SHIP.GENERATOR.")
-            at_least(generator, "TRAINER.SHIP.GENERATOR.", epochs=1, batch_size=1)
+            generator = read(cls.Options, node(own, "GENERATOR", "TRAINER.SHIP."), "TRAINER.SHIP.GENERATOR.")
             learner = LEARNERS.get(ship.learner, "TRAINER.SHIP.LEARNER")
             if learner.sees != "features":
                 raise UserError(
@@ -102,47 +118,52 @@ class Settings:
         else:
             name = "ZeroshotCLIP" if method == ENSEMBLE else method
             learner = LEARNERS.get(name, "TRAINER.NAME", (SHIP, GENERATOR, ENSEMBLE))
-        node = dict(trainer.get(learner.node(), {}))
+        given = dict(node(trainer, learner.node(), "TRAINER.") if learner.node() in trainer else {})
         if ship:  # it has keys of these names itself
-            node = {key: value for key, value in node.items() if key not in SHIPS_OWN}
+            given = {key: value for key, value in given.items() if key not in SHIPS_OWN}
             known = {key_of(f.name) for f in fields(learner.Options)}
-            node |= {key: trainer["SHIP"][key] for key in ("N_CTX", "CTX_INIT") if key in known}
-        options = read(learner.Options, node, f"TRAINER.{learner.node()}.")
-        precision = ship.prec if ship else options.prec
-        one_of(precision, f"TRAINER.{'SHIP' if ship else learner.node()}.PREC", NAMES)
-        loader, test = tree.get("DATALOADER", {}), read(TestOptions, tree.get("TEST", {}), "TEST.")
-        one_of(test.final_model, "TEST.FINAL_MODEL", ("last_step", "best_val"))
-        settings = Settings(
+            given |= {key: value for key, value in (("N_CTX", ship.n_ctx), ("CTX_INIT", ship.ctx_init)) if key in known}
+        options = read(learner.Options, given, f"TRAINER.{learner.node()}.")
+        loader = read(LoaderOptions, tree.get("DATALOADER", {}), "DATALOADER.")
+        run = read(RunOptions, {key: tree[key] for key in ("SEED", "RESUME") if key in tree})
+        return Settings(
             method=method,
             learner=learner,
             options=options,
-            precision=precision,
-            seed=tree.get("SEED", -1),
-            backbone=read(BackboneOptions, tree["MODEL"]["BACKBONE"], "MODEL.BACKBONE."),
-            dataset=read(DatasetOptions, tree["DATASET"], "DATASET."),
+            precision=ship.prec if ship else options.prec,
+            seed=run.seed,
+            backbone=read(BackboneOptions, node(node(tree, "MODEL"), "BACKBONE", "MODEL."), "MODEL.BACKBONE."),
+            dataset=read(DatasetOptions, node(tree, "DATASET"), "DATASET."),
             input=read(InputOptions, tree.get("INPUT", {}), "INPUT."),
             features=read(FeatureOptions, tree.get("FEATURES", {}), "FEATURES."),
             optim=read(OptimOptions, tree.get("OPTIM", {}), "OPTIM."),
             train=read(TrainOptions, tree.get("TRAIN", {}), "TRAIN."),
-            test=test,
-            batch_size=loader.get("TRAIN_X", {}).get("BATCH_SIZE", 32),
-            test_batch_size=loader.get("TEST", {}).get("BATCH_SIZE", 32),
-            workers=loader.get("NUM_WORKERS", 4),
-            resume=tree.get("RESUME", ""),
+            test=read(TestOptions, tree.get("TEST", {}), "TEST."),
+            batch_size=loader.train_x.batch_size,
+            test_batch_size=loader.test.batch_size,
+            workers=loader.num_workers,
+            resume=run.resume,
             ship=ship,
             generator=generator,
         )
-        for key, value in (("TRAIN_X", settings.batch_size), ("TEST", settings.test_batch_size)):
-            if value < 1:
-                raise UserError(f"DATALOADER.{key}.BATCH_SIZE is {value}: give at least 1")
-        one_of(settings.backbone.activation, "MODEL.BACKBONE.ACTIVATION", ("", "quickgelu", "gelu"))
-        return settings
 
     @property
     def name(self) -> str:
         """What the method is called in tables: SHIP, SHIP+GDA, CoOp ..."""
         other = self.ship and self.ship.learner != ShipOptions().learner
         return f"{self.method}+{self.ship.learner}" if other and self.ship else self.method
+
+
+def node(tree: Mapping[str, Any], key: str, where: str = "") -> Mapping[str, Any]:
+    """The group of keys called `key`.
+
+    Raises:
+        UserError: there is none.
+    """
+    found = tree.get(key)
+    if not isinstance(found, Mapping):
+        raise UserError(f"the settings have no group {where}{key}: they are damaged, or another program's")
+    return found
 
 
 def ship_tree() -> Tree:
@@ -169,34 +190,16 @@ def nodes_of(tree: Mapping[str, Any]) -> set[str]:
     return {LEARNERS.get(name).node()} if name in LEARNERS else set()
 
 
-def unread(settings: Settings, keys: list[str]) -> list[str]:
-    """Those of the given keys under TRAINER that the run does not read."""
-    trainer: dict[str, set[str]] = {settings.learner.node(): {key_of(f.name) for f in fields(settings.options)}}
-    if settings.ship:
-        own = trainer[settings.learner.node()]
-        own -= SHIPS_OWN
-        trainer["SHIP"] = {key_of(f.name) for f in fields(ShipOptions)}
-        shared = {
-            f"GENERATOR.{key_of(f.name)}" for cls in (GeneratorChoice, type(settings.generator)) for f in fields(cls)
-        }
-        trainer["SHIP"] |= shared
-        if "n_ctx" not in {f.name for f in fields(settings.options)}:
-            trainer["SHIP"] -= {"N_CTX", "CTX_INIT"}
-    known = {"TRAINER.NAME"} | {f"TRAINER.{node}.{key}" for node, own in trainer.items() for key in own}
-    return [key for key in dict.fromkeys(keys) if key.startswith("TRAINER.") and key not in known]
-
-
 def default_tree() -> Tree:
     """All keys that the library reads, with their defaults."""
     nodes = {cls.node(): tree_of(cls.Options) for cls in LEARNERS}
     return {
-        "SEED": -1,
-        "RESUME": "",
+        **tree_of(RunOptions),
         "DATASET": tree_of(DatasetOptions),
         "MODEL": {"BACKBONE": tree_of(BackboneOptions)},
         "INPUT": tree_of(InputOptions),
         "FEATURES": tree_of(FeatureOptions),
-        "DATALOADER": {"TRAIN_X": {"BATCH_SIZE": 32}, "TEST": {"BATCH_SIZE": 32}, "NUM_WORKERS": 4},
+        "DATALOADER": tree_of(LoaderOptions),
         "OPTIM": tree_of(OptimOptions),
         "TRAIN": tree_of(TrainOptions),
         "TEST": tree_of(TestOptions),

@@ -41,8 +41,11 @@ def fit(generator: FeatureGenerator, source: FeatureSource, choice: GeneratorCho
     start = run.resume(GENERATOR, stage)
     kept = None if start else shared_file(generator, source, choice.name)
     if kept and kept.is_file():
-        take(generator, kept, run)
-        return finished(generator)
+        try:
+            take(generator, kept, run)
+            return finished(generator)
+        except UserError as error:  # a cache is not needed
+            print(f"Note: the generator that was kept is trained anew: {error}")
     history: list[dict[str, float]] = []
     began = time.time()
 
@@ -54,8 +57,11 @@ def fit(generator: FeatureGenerator, source: FeatureSource, choice: GeneratorCho
         if number == stage.epochs or (every > 0 and number % every == 0):
             run.save(GENERATOR, stage, number)
         if number == stage.epochs and kept:
-            seconds = time.time() - began
-            checkpoints.save(kept.parent, {**stage.state(), "losses": history, "seconds": seconds}, number)
+            state = {**stage.state(), "losses": history, "seconds": time.time() - began}
+            try:
+                checkpoints.save(kept.parent, state, number)
+            except OSError as error:
+                print(f"Note: the generator could not be kept in {kept.parent} ({error.strerror}) for other runs")
 
     loop.run(stage, generator.seed, start, on_epoch)
     return finished(generator)
@@ -147,7 +153,7 @@ def take(generator: FeatureGenerator, file: Path, run: Run) -> None:
     saved = checkpoints.load(file, generator)
     epoch, seconds = saved["epoch"], saved.get("seconds", 0.0)
     print(f'Stage 1 was run before, on the same features with the same options: took "{file}"')
-    run.reused_seconds = seconds  # belong to the training of this run as well
+    run.begin_training(run.train_seconds() + seconds)  # they belong to the training of this run as well
     for number, losses in enumerate(saved.get("losses", []), start=1):
         tell(generator, number, losses, seconds / epoch, run)
     if run.folder:

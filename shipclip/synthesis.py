@@ -11,7 +11,8 @@ from torch import Tensor
 
 from .errors import UserError
 from .features.bank import FeatureBank
-from .options import at_least, one_of
+from .options import option
+from .precision import NAMES
 
 
 @dataclass(frozen=True)
@@ -21,14 +22,14 @@ class GeneratorChoice:
     name: str = "VAE"  # VAE, GAN, MLP (a decoder learned from scratch), Gaussian or TextPoint
     from_: str = ""  # folder of a finished SHIP run whose generator is taken as it is: no stage 1
     only: bool = False  # stop after stage 1
-    checkpoint_freq: int = 10  # epochs between checkpoints; the last is always kept
+    checkpoint_freq: int = option(10, least=0)  # epochs between checkpoints; the last is always kept
 
 
 @dataclass(frozen=True)
 class ShipOptions:
     """SHIP's options. The defaults are the reference code's settings."""
 
-    prec: str = "fp32"  # fp32, fp16, amp, bf16
+    prec: str = option("fp32", choices=NAMES)
     new_classnames: str = ""  # file with a new class's name a line; empty: the data set's new half
     measure: bool = True  # at the test, compare synthetic features with the test images' (Frechet distance and so on)
     generator: GeneratorChoice = field(default_factory=GeneratorChoice)
@@ -36,25 +37,25 @@ class ShipOptions:
     # Stage 2: a fresh learner on real and synthetic features (OPTIM holds its optimiser). Learners other than CoOp
     # and CoCoOp take their options from their own node, TRAINER.<LEARNER>.
     learner: str = "CoOp"  # a name in shipclip/learners
-    n_ctx: int = 4
+    n_ctx: int = option(4, least=1, most=1000)
     ctx_init: str = "a photo of a"  # sets the number of vectors
-    logit_scale: float = 100.0  # the reference code's constant in training
+    logit_scale: float = option(100.0, above=0)  # the reference code's constant in training
     step_schedule: bool = True  # the learning rate steps with each batch, not with each epoch
     drop_last: bool = False  # leave out the last, smaller batch of an epoch
     real: bool = True  # False: synthetic features alone, of all classes of the data set (cross-data-set transfer)
-    synthetic_share: float = 1.0  # synthetic features for each real one
-    synthetic_classes: str = "new"  # of new classes alone, or of "all"
-    synthetic_weight: float = 1.0  # of a synthetic feature in the loss; a real one has 1
-    synthetic_shots: int = 0  # features of each new class that a learner is prepared with; 0: as a base class has
+    synthetic_share: float = option(1.0, least=0, most=1000)  # synthetic features for each real one
+    synthetic_classes: str = option("new", choices=("new", "all"))  # of new classes alone, or of "all"
+    synthetic_weight: float = option(1.0, least=0)  # of a synthetic feature in the loss; a real one has 1
+    # Features of each new class that a learner is prepared with; 0: as a base class has.
+    synthetic_shots: int = option(0, least=0, most=100_000)
     filter: bool = False  # leave out synthetic features that zero-shot CLIP takes for another class
-    joint_weight: float = 1.0  # cross entropy among all classes
-    own_weight: float = 0.0  # cross entropy of base features among base classes, of new among new ones
-    anchor_weight: float = 0.0  # pull class features to the hand-written prompts' (KgCoOp, Yao et al., CVPR 2023)
+    joint_weight: float = option(1.0, least=0)  # cross entropy among all classes
+    own_weight: float = option(0.0, least=0)  # of base features among base classes, of new ones among new classes
+    # Pulls class features to the hand-written prompts' (KgCoOp, Yao et al., CVPR 2023).
+    anchor_weight: float = option(0.0, least=0)
 
-    def check(self) -> None:
-        """Refuse values that no run can work with."""
-        one_of(self.synthetic_classes, "TRAINER.SHIP.SYNTHETIC_CLASSES", ("new", "all"))
-        at_least(self, "TRAINER.SHIP.", synthetic_share=0, synthetic_shots=0)
+    def check(self, where: str) -> None:
+        """Refuse what fits one by one and not together."""
         if self.new_classnames and not self.real:
             raise UserError(
                 "TRAINER.SHIP.NEW_CLASSNAMES adds classes to real ones, and with TRAINER.SHIP.REAL False there are "

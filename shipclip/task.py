@@ -5,12 +5,13 @@ The label space is one object. Every rule about base and new classes is written 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from .errors import UserError
+from .names import same
 from .texts import Texts
 
 
@@ -55,19 +56,23 @@ class LabelSpace:
         """All of them, those with training images first: the label space of SHIP's training."""
         return (*self.trained, *self.by_name)
 
-    def with_names(self, new: Sequence[str]) -> LabelSpace:
-        """The label space with more classes that are known by name alone."""
-        return replace(self, further=(*self.further, *(name for name in new if name not in self.names)))
+    def with_names(self, new: Mapping[str, str]) -> LabelSpace:
+        """The label space with more classes that are known by name alone; those that are there already stay one.
 
-    def refuse_trained(self, new: Sequence[str], source: str) -> None:
-        """Refuse names of classes without images that have some; `source` is where they were named.
+        Args:
+            new: names, and where each stands.
 
         Raises:
-            UserError: naming the class.
+            UserError: a name that CLIP cannot tell from that of a class with images, or of another class.
         """
-        twice = sorted(set(new) & set(self.trained))
-        if twice:
-            raise UserError(f"{source} names {twice[0]!r}, which has images already: take it out")
+        known = {same(name): name for name in reversed(self.known)}
+        for name, place in new.items():
+            other = known.get(same(name))
+            if other in self.trained:
+                raise UserError(f"{place} names {name!r}, and the class {other!r} has images already: take it out")
+            if other not in (None, name):
+                raise UserError(f"{place} names {name!r}, which CLIP cannot tell from {other!r}: name them differently")
+        return replace(self, further=(*self.further, *(name for name in new if same(name) not in known)))
 
 
 def base_count(n_classes: int) -> int:
@@ -86,6 +91,8 @@ class Task:
         texts: of each class, for zero-shot CLIP and whatever is anchored to it.
         subset, shots: of the data set, as the run asked for them.
         upright: whether images are turned as their EXIF orientation says.
+        distinct: whether two classes that a backbone cannot tell apart are refused.
+        whole: the parts that damaged images were left out of, as they were listed.
         mean_over_classes: whether the field reports accuracy as the mean over classes.
     """
 
@@ -99,6 +106,12 @@ class Task:
     shots: int = -1
     upright: bool = False
     mean_over_classes: bool = False
+    distinct: bool = False
+    whole: Mapping[str, Sequence[Item]] = field(default_factory=dict)
 
     def part(self, split: str) -> Sequence[Item]:
         return {"train": self.train, "val": self.val, "test": self.test}[split]
+
+    def listed(self, split: str) -> Sequence[Item]:
+        """The images of a part before damaged ones were left out."""
+        return self.whole.get(split, self.part(split))

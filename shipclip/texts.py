@@ -14,6 +14,7 @@ from torch import Tensor
 from .backbones.base import Backbone, normalise
 from .errors import UserError
 from .files import read_json
+from .names import same
 
 DEFAULT = "a photo of a {}."
 TEXTS_AT_ONCE = 4096  # bounds the memory
@@ -43,7 +44,7 @@ class Texts:
     of_class: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def of(self, name: str) -> tuple[str, ...]:
-        own = self.of_class.get(_plain(name))
+        own = self.of_class.get(same(name))
         return own or tuple(template.format(name.replace("_", " ")) for template in self.templates)
 
     def as_data(self) -> dict[str, Any]:
@@ -51,10 +52,18 @@ class Texts:
         return {"templates": list(self.templates), "of_class": {k: list(v) for k, v in self.of_class.items()}}
 
     @staticmethod
-    def from_data(data: Mapping[str, Any]) -> Texts:
-        """The reverse; what is not there has its default."""
-        own = {name: tuple(texts) for name, texts in data.get("of_class", {}).items()}
-        return Texts(tuple(data.get("templates", (DEFAULT,))), own)
+    def from_data(data: Mapping[str, Any], file: Path) -> Texts:
+        """The reverse; what is not there has its default.
+
+        Raises:
+            UserError: it is no such data, naming the file that it is from.
+        """
+        templates, own = data.get("templates", [DEFAULT]), data.get("of_class", {})
+        lists = [templates, *(own.values() if isinstance(own, Mapping) else [None])]
+        if not all(isinstance(texts, list) and texts and all(isinstance(t, str) for t in texts) for texts in lists):
+            raise UserError(f"{file} is damaged (at texts): save the model anew")
+        of_class = {same(name): tuple(texts) for name, texts in own.items()}
+        return Texts(checked_templates(templates, f"texts of {file}"), of_class)
 
     def features(self, backbone: Backbone, names: Sequence[str]) -> Tensor:
         """Class features, the mean over a class's texts, of unit length, float32, also within autocast: (C, d)."""
@@ -97,20 +106,16 @@ def read_texts(file: Path) -> dict[str, tuple[str, ...]]:
     for name, texts in content.items():
         if not isinstance(texts, list) or not texts or not all(isinstance(t, str) and t.strip() for t in texts):
             raise UserError(f"{file}: the texts of {name!r} must be a list of sentences, at least one")
-        if _plain(name) in found:
+        if same(name) in found:
             raise UserError(f"{file} has texts of {name!r} twice: keep one list of them")
-        found[_plain(name)] = tuple(texts)
+        found[same(name)] = tuple(texts)
     return found
 
 
 def tell_missing(texts: Texts, names: Sequence[str], file: Path) -> None:
     """A note on classes without texts of their own; a file of which no class is known is a UserError."""
-    missing = [name for name in names if _plain(name) not in texts.of_class]
+    missing = [name for name in names if same(name) not in texts.of_class]
     if len(missing) == len(names):
         raise UserError(f"{file} has texts of none of the classes, the first of which is {names[0]!r}: mend its names")
     if missing:
         print(f"Note: {file} has no texts of {len(missing)} classes ({missing[0]!r} first): they get the template")
-
-
-def _plain(name: str) -> str:
-    return " ".join(name.replace("_", " ").split()).casefold()

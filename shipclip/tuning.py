@@ -9,20 +9,25 @@ import torch
 from torch import Tensor
 
 from .build import Method
-from .errors import UserError
 from .features.bank import FeatureBank
 from .features.source import Batch, Batches, PixelSource, feature_batches
 from .loop import Losses, Stage
 from .optim import build_optimizer, build_schedule
 from .precision import update
 from .rng import stream
+from .settings import Settings
 from .synthesis import add_synthetic, agreement, objective, synthetic_bank
+
+
+def batches_of(settings: Settings) -> Batches:
+    """How many images an update sees, and whether an epoch's last, smaller batch is left out."""
+    return Batches(settings.batch_size, drop_last=settings.ship.drop_last if settings.ship else True)
 
 
 def tuning_stage(method: Method) -> Stage:
     """Stage 2: the learner's updates on real features (or images) and, with SHIP, on synthetic ones beside them."""
     s, learner, scaler = method.settings, method.learner, method.backbone.precision.scaler()
-    batches = Batches(s.batch_size, drop_last=s.ship.drop_last if s.ship else True)
+    batches = batches_of(s)
     per_epoch, epochs = batches.count(images_an_epoch(method)), s.optim.max_epoch
     stage = Stage("train", learner, _nothing, _nothing, epochs, "OPTIM.LR", scaler=scaler)  # type: ignore[arg-type]
     if learner.training_free:
@@ -95,10 +100,6 @@ def loss(method: Method, x: Tensor, labels: Tensor, rng: torch.Generator) -> Los
     classify = learner.classifier(method.names, options.logit_scale)
     summary = objective(classify(x), labels, weights, n_base, options)
     if options.anchor_weight:  # mean of 1 - cosine similarity of the class features and the hand-written texts'
-        if not hasattr(classify, "class_features"):
-            raise UserError(
-                f"TRAINER.SHIP.ANCHOR_WEIGHT needs class features, and {options.learner} learns none: set it to 0"
-            )
         near = (classify.class_features * learner.text_features(method.names)).sum(dim=1)
         summary["loss"] = summary["loss"] + options.anchor_weight * (1 - near).mean()
     return summary

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -12,7 +13,9 @@ import yaml
 
 import train
 from shipclip.learners.coop import CoOp
+from shipclip.miniclip import world
 from shipclip.presets import CONFIGS
+from shipclip.task import base_count
 from tests.runs import MINIWORLD, arguments, run
 
 GENERATOR = "TRAINER.SHIP.GENERATOR"
@@ -21,6 +24,10 @@ MISTAKES = {
     "odd options": (("OPTIM.LR",), "'OPTIM.LR' stands alone"),
     "wrong type": (("OPTIM.LR", "fast"), "OPTIM.LR"),
     "precision": (("TRAINER.SHIP.PREC", "fp8"), "TRAINER.SHIP.PREC is 'fp8': choose one of fp32, fp16, amp, bf16"),
+    "data set": (
+        ("DATASET.NAME", "miniworld"),
+        r"DATASET.NAME is 'miniworld': choose one of .*; did you mean MiniWorld\?",
+    ),
     "subset": (("DATASET.SUBSAMPLE_CLASSES", "old"), "SUBSAMPLE_CLASSES is 'old': choose one of all, base, new"),
     "image size": (("INPUT.SIZE", "(224, 224)"), r"is \(224, 224\), but MiniCLIP reads images of 64 x 64"),
     "weights": (("MODEL.BACKBONE.PATH", "nowhere.pt"), "no CLIP weight file at nowhere.pt"),
@@ -30,6 +37,56 @@ MISTAKES = {
         f"{GENERATOR}.NAME is 'GAN9': choose one of GAN, Gaussian, MLP, TextPoint, VAE",
     ),
     "views": (("FEATURES.VIEWS", "-1"), "FEATURES.VIEWS is -1"),
+    "epochs": (("OPTIM.MAX_EPOCH", "-3"), "OPTIM.MAX_EPOCH is -3: give at least 1"),
+    "no epochs": (("OPTIM.MAX_EPOCH", "0"), "OPTIM.MAX_EPOCH is 0: give at least 1"),
+    "shots": (("DATASET.NUM_SHOTS", "-5"), "DATASET.NUM_SHOTS is -5: give at least -1"),
+    "no shots": (("DATASET.NUM_SHOTS", "0"), "DATASET.NUM_SHOTS is 0: give -1 for all training images"),
+    "final model": (
+        ("TEST.FINAL_MODEL", "best-val"),
+        "TEST.FINAL_MODEL is 'best-val': choose one of last_step, best_val",
+    ),
+    "split": (("TEST.SPLIT", "foo"), "TEST.SPLIT is 'foo': choose one of test, val"),
+    "evaluator": (("TEST.EVALUATOR", "foo"), "TEST.EVALUATOR is 'foo': choose one of Classification"),
+    "batch of none": (("DATALOADER.TRAIN_X.BATCH_SIZE", "0"), "TRAIN_X.BATCH_SIZE is 0: give at least 1"),
+    "batch below none": (("DATALOADER.TEST.BATCH_SIZE", "-5"), "TEST.BATCH_SIZE is -5: give at least 1"),
+    "workers": (("DATALOADER.NUM_WORKERS", "-1"), "DATALOADER.NUM_WORKERS is -1: give at least 0"),
+    "infinite share": (
+        ("TRAINER.SHIP.SYNTHETIC_SHARE", "1e999"),
+        "SYNTHETIC_SHARE is inf: give at least 0 and at most",
+    ),
+    "share": (
+        ("TRAINER.SHIP.SYNTHETIC_SHARE", "1e9"),
+        "SYNTHETIC_SHARE is 1000000000.0: give at least 0 and at most 1000",
+    ),
+    "width": ((f"{GENERATOR}.HIDDEN", "-5"), f"{GENERATOR}.HIDDEN is -5: give at least 1 and at most 65536"),
+    "huge": (
+        (f"{GENERATOR}.HIDDEN", str(10**13)),
+        f"{GENERATOR}.HIDDEN is 10000000000000: give at least 1 and at most",
+    ),
+    "no context": ((f"{GENERATOR}.N_CTX", "0"), f"{GENERATOR}.N_CTX is 0: give at least 1"),
+    "decay": (("OPTIM.WEIGHT_DECAY", "-1"), "OPTIM.WEIGHT_DECAY is -1.0: give at least 0"),
+    "momentum": (("OPTIM.MOMENTUM", "1.5"), "OPTIM.MOMENTUM is 1.5: give at least 0 and less than 1"),
+    "nesterov": (
+        ("OPTIM.SGD_NESTEROV", "True", "OPTIM.MOMENTUM", "0"),
+        "SGD_NESTEROV needs momentum without dampening",
+    ),
+    "steps": (
+        ("OPTIM.LR_SCHEDULER", "multi_step"),
+        r"OPTIM.STEPSIZE is \(-1,\): give multi_step the epochs of its steps",
+    ),
+    "no number": (("OPTIM.LR", "nan"), "OPTIM.LR is nan: give more than 0"),
+    "none": (("OPTIM.LR", "None"), "OPTIM.LR is 'None': give a number"),
+    "crop": (("INPUT.RRCROP_SCALE", "(1.0, 0.5)"), r"INPUT.RRCROP_SCALE is \(1.0, 0.5\): give the smaller share first"),
+    "mean": (("INPUT.PIXEL_MEAN", "[0.5]"), r"INPUT.PIXEL_MEAN is \(0.5,\): give 0 or 3 values"),
+    "kernel": (("INPUT.GB_K", "-3"), "INPUT.GB_K is -3: give at least 1"),
+    "seed": (("SEED", str(10**30)), "SEED is 10+: give at least"),
+    "template": (("DATASET.TEMPLATE", "3"), "DATASET.TEMPLATE has '3': write {} once"),
+    "group": (("OPTIM", "3"), "OPTIM is '3': it is a group of keys"),
+    "anchor": (
+        ("TRAINER.SHIP.LEARNER", "CLIPAdapter", "TRAINER.SHIP.ANCHOR_WEIGHT", "1"),
+        "ANCHOR_WEIGHT needs class features, and CLIPAdapter learns none",
+    ),
+    "weights to start from": (("MODEL.INIT_WEIGHTS", str(MINIWORLD)), "miniworld.yaml cannot be read"),
 }
 
 
@@ -45,7 +102,78 @@ def test_a_mistake_gets_one_sentence(mistake: str, data: Path, tmp_path: Path, c
     error = capsys.readouterr().err
     assert error.startswith("error: ") and error.count("\n") == 1
     assert re.search(sentence, error), error
-    assert not (tmp_path / "o" / "results.json").exists()
+    assert not (tmp_path / "o").exists()  # it was refused before anything was made
+
+
+FLAGS = {
+    "model without evaluation": (("--model-dir", "x"), "--model-dir is for --eval-only: give that too"),
+    "epoch without evaluation": (("--load-epoch", "3"), "--load-epoch is for --eval-only: give that too"),
+    "epoch 0": (("--eval-only", "--model-dir", "x", "--load-epoch", "0"), "--load-epoch is 0: give at least 1"),
+    "going on with a test": (("--eval-only", "--model-dir", "x", "--resume", "y"), "--resume is for training"),
+    "neither": (("--eval-only", "--no-train"), "--eval-only and --no-train contradict each other"),
+    "mistyped resume": (("--resume", "nowhere"), "there is no checkpoint of a run in nowhere: check --resume"),
+}
+
+
+@pytest.mark.parametrize("mistake", FLAGS)
+def test_flags_that_make_no_sense_are_one_sentence(mistake: str, data: Path, tmp_path: Path, capsys):
+    flags, sentence = FLAGS[mistake]
+    assert train.main(arguments(data, tmp_path / "o", "CoOp", flags=flags)) == 2
+    error = capsys.readouterr().err
+    assert sentence in error and error.count("\n") == 1
+    assert not (tmp_path / "o" / "results.json").exists() and not (tmp_path / "o" / "config.json").exists()
+
+
+def test_without_training_nothing_is_claimed(data: Path, tmp_path: Path):
+    assert train.main(arguments(data, tmp_path / "o", "CoOp", flags=("--no-train",))) == 0
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize("subset", ["new", "base"])
+def test_contexts_of_each_class_serve_the_classes_of_their_training(subset: str, data: Path, tmp_path: Path, capsys):
+    """Class i of the new half had the context of class i of the base half."""
+    options = ("TRAINER.COOP.CSC", True, "TRAINER.COOP.CTX_INIT", "")
+    trained = run(data, tmp_path / "o", "CoOp", *options)["figures"]
+    flags = ("--eval-only", "--model-dir", str(tmp_path / "o"))
+    command = arguments(data, tmp_path / "e", "CoOp", "DATASET.SUBSAMPLE_CLASSES", subset, *options, flags=flags)
+    if subset == "base":
+        assert train.main(command) == 0
+        assert json.loads((tmp_path / "e" / "results.json").read_text())["figures"] == trained
+    else:
+        assert train.main(command) == 2
+        error = capsys.readouterr().err
+        count = len(world.downstream_classes()) - base_count(len(world.downstream_classes()))
+        assert f"{count} classes have no training image, so TRAINER.COOP.CSC cannot give them a context" in error
+
+
+def test_there_is_not_enough_memory_is_one_sentence(data: Path, tmp_path: Path, monkeypatch, capsys):
+    def broken(*args, **kwargs):
+        torch.empty(10**15)
+
+    monkeypatch.setattr(CoOp, "classifier", broken)
+    assert train.main(arguments(data, tmp_path / "o", "CoOp")) == 2
+    assert capsys.readouterr().err.startswith("error: there is not enough memory: lower the sizes")
+
+
+def test_a_backbone_that_does_not_know_the_names_says_so_before_training(data: Path, tmp_path: Path, capsys):
+    turned = " ".join(reversed(world.downstream_classes()[0].split()))
+    (tmp_path / "names.txt").write_text(f"pangolin\n{turned}\n")
+    options = ("TRAINER.SHIP.NEW_CLASSNAMES", tmp_path / "names.txt", "DATASET.SUBSAMPLE_CLASSES", "all")
+    run(data, tmp_path / "o", "SHIP", *options)
+    log = (tmp_path / "o" / "log.txt").read_text()
+    count = len(world.downstream_classes()) + 2
+    warning = (
+        f"Warning: MiniCLIP has never seen the words of 1 of {count} class names ('pangolin'), so it knows nothing of "
+        "them"
+    )
+    assert warning in log and log.index(warning) < log.index("generator epoch [1/")
+    run(data, tmp_path / "known", "SHIP")
+    assert "has never seen" not in (tmp_path / "known" / "log.txt").read_text()
+
+
+def test_the_header_says_how_many_images_a_class(data: Path, tmp_path: Path):
+    run(data, tmp_path / "o", "ZeroshotCLIP", "DATASET.NUM_SHOTS", -1)
+    assert "(base classes, all images, seed 1)" in (tmp_path / "o" / "log.txt").read_text().splitlines()[0]
 
 
 def test_a_missing_data_folder_is_named(tmp_path: Path, capsys: pytest.CaptureFixture):
@@ -121,10 +249,18 @@ def test_what_the_machine_lacks_is_one_sentence(kind: type, data: Path, tmp_path
 
 
 def test_a_mistakes_traceback_is_in_the_log_alone(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
-    train.main(arguments(data, tmp_path / "o", "CoOp", "OPTIM.NAME", "foo"))
+    shutil.copytree(data, tmp_path / "data")
+    bad = sorted((tmp_path / "data" / "miniworld" / "images").glob("*/test_*.png"))[0]
+    bad.write_bytes(b"")
+    assert train.main(arguments(tmp_path / "data", tmp_path / "o", "CoOp")) == 2
     assert "Traceback" not in "".join(capsys.readouterr())
     log = (tmp_path / "o" / "log.txt").read_text()
-    assert "Traceback" in log and log.splitlines()[-1].startswith("error: OPTIM.NAME is 'foo'")
+    assert "Traceback" in log and log.splitlines()[-1].startswith(f"error: the image {bad} cannot be read")
+
+
+def test_a_mistake_that_is_seen_before_anything_runs_leaves_no_trace(data: Path, tmp_path: Path):
+    assert train.main(arguments(data, tmp_path / "o", "CoOp", "OPTIM.NAME", "foo")) == 2
+    assert not (tmp_path / "o").exists()
 
 
 # -- images' size and colours are the backbone's ------------------------------------------------------------------
@@ -169,6 +305,12 @@ def test_a_contradiction_of_the_backbone_is_told(data: Path, tmp_path: Path, cap
         ("SHIP", "TRAINER.SHIP.GENERATOR.CRITIC_STEPS", 3),
         ("CoOp", "TRAINER.SHIP.N_CTX", 8),
         ("CoOp", "TRAINER.MAPLE.PROMPT_DEPTH", 2),
+        ("CoOp", "OPTIM.ADAM_EPS", 1e-3),
+        ("CoOp", "OPTIM.STAGED_LR", True),
+        ("CoOp", "DATASET.VAL_PERCENT", 0.2),
+        ("CoOp", "INPUT.CUTOUT_N", 2),
+        ("GDA", "OPTIM.LR", 0.1),
+        ("SHIP", "TEST.BASE_PENALTY", 1.0),
     ],
 )
 def test_a_key_that_the_run_does_not_read_is_told(trainer: str, key: str, value: int, data: Path, tmp_path: Path):

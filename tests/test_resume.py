@@ -39,6 +39,16 @@ def test_an_interrupted_run_ends_with_the_same_figures(
 
 
 @pytest.mark.filterwarnings("ignore:Detected call of")  # the scaler skips steps, the schedule does not
+@pytest.mark.parametrize("trainer", ["TipAdapter", "GDA"])
+def test_what_needs_no_epochs_goes_on_too(trainer: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    with monkeypatch.context() as patch:
+        kill_at_call(patch, method, "logits", 1)
+        with pytest.raises(Killed):
+            run(data, tmp_path / "o", trainer)
+    assert (tmp_path / "o" / "prompt_learner" / "model.pth.tar-1").is_file()
+    assert run(data, tmp_path / "o", trainer)["figures"] == run(data, tmp_path / "whole", trainer)["figures"]
+
+
 @pytest.mark.parametrize("stage", ["generator", "tuning"])
 def test_amp_resumes_with_its_gradient_scaler(stage: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     amp = Precision("amp", torch.float32, torch.float16, "cpu")

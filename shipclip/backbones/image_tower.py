@@ -30,7 +30,7 @@ class ImageTower:
         """Image features, not normalised, in the type of the images: (B, d)."""
         visual = self.visual
         patches = visual.conv1(images).flatten(2).transpose(1, 2)  # (B, L, w)
-        B = len(patches)
+        B = patches.shape[0]  # not len(): an exported tower takes any number
         start = visual.class_embedding.to(patches.dtype).expand(B, 1, -1)
         x = torch.cat([start, patches], dim=1) + visual.positional_embedding.to(patches.dtype)
         if hooks.tokens is not None:
@@ -51,7 +51,7 @@ def _replace(x: Tensor, vectors: Tensor | None) -> Tensor:
     """The last n rows of each image replaced by the vectors (n, w)."""
     if vectors is None:
         return x
-    return torch.cat([x[:, : -len(vectors)], vectors.to(x.dtype).expand(len(x), -1, -1)], dim=1)
+    return torch.cat([x[:, : -len(vectors)], vectors.to(x.dtype).expand(x.shape[0], -1, -1)], dim=1)
 
 
 def _attention(attn: nn.MultiheadAttention, x: Tensor, layer: int, hooks: Hooks, first_only: bool = False) -> Tensor:

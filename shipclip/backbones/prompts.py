@@ -103,6 +103,11 @@ def initial_context(
     return (torch.randn(shape, generator=rng) * 0.02).to(backbone.device, backbone.dtype)
 
 
+def words_of(text: str) -> int:
+    """How many words a context starts from (CTX_INIT), which set its number of vectors."""
+    return len(text.replace("_", " ").split())
+
+
 def class_prompts(ctx: Tensor, classes: ClassTokens, position: str = "end", bias: Tensor | None = None) -> Prompts:
     """Prompts of all C classes.
 

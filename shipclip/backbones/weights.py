@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..checkpoints import refuse_damaged
 from ..errors import MissingFile, UserError, first_line
 
 
@@ -23,7 +24,11 @@ def read_weights(path: str | Path) -> tuple[dict[str, Tensor], str]:
     if not path.is_file():
         raise MissingFile(f"there is no CLIP weight file at {path}: check MODEL.BACKBONE.PATH")
     activation = ""
+    with open(path, "rb") as file:
+        if file.read(100).lstrip().lower().startswith((b"<!doctype", b"<html")):
+            raise UserError(f"{path} is a web page and no weights: download them anew")
     try:
+        refuse_damaged(path)
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
@@ -35,6 +40,8 @@ def read_weights(path: str | Path) -> tuple[dict[str, Tensor], str]:
                 tensors = torch.jit.load(str(path), map_location="cpu").state_dict()
         else:
             tensors = torch.load(path, map_location="cpu", weights_only=True)
+    except UserError:
+        raise
     except Exception as error:  # torch raises many kinds for a damaged file
         reason = first_line(error).partition(". ")[0]
         raise UserError(

@@ -6,7 +6,7 @@ from pkgutil import iter_modules
 from .base import DATASETS, Dataset
 from .protocol import DatasetOptions, task_of
 
-_NO_SETS = ("annotations", "base", "check", "fewshot", "index", "prepare", "protocol", "sources", "splits")
+_NO_SETS = ("annotations", "base", "check", "fewshot", "index", "inspect", "prepare", "protocol", "sources", "splits")
 
 for _module in iter_modules(__path__):
     if _module.name not in _NO_SETS:

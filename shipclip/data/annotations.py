@@ -2,43 +2,21 @@
 
 from __future__ import annotations
 
-import unicodedata
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .. import files
 from ..errors import MissingFile, UserError
-from ..files import read_text
+from ..names import plain
 
 WHERE_FROM = "add it, DATASETS.md tells from where"
 
 
 def read_lines(file: Path, mend: str = WHERE_FROM) -> list[str]:
     """Lines of a text file without blank ones and comments."""
-    lines = [line.strip() for line in read_text(file, mend).splitlines()]
-    return [line for line in lines if line and not line.startswith("#")]
-
-
-def read_names(file: Path, mend: str = "write a class name a line there") -> list[str]:
-    """Class names, a name a line, in the one form of Unicode that does not depend on the file system.
-
-    Raises:
-        MissingFile, UserError: not there or empty, or a name twice, naming the file.
-    """
-    names = [plain(line) for line in read_lines(file, mend)]
-    if not names:
-        raise UserError(f"{file} holds no class name: write one a line")
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise UserError(f"{file} names {twice[0]!r} twice: name each class once")
-    return names
-
-
-def plain(name: str) -> str:
-    """A name without blanks around it, composed (NFC)."""
-    return unicodedata.normalize("NFC", name.strip())
+    return [line for _, line in files.read_lines(file, mend)]
 
 
 def read_pairs(file: Path) -> list[tuple[str, str]]:
@@ -63,5 +41,11 @@ def read_mat(file: Path, key: str) -> np.ndarray[Any, Any]:
 
 
 def read_classnames(file: Path) -> dict[str, str]:
-    """ImageNet's `classnames.txt`: folder name (wnid) to class name, in the file's order."""
-    return dict(read_pairs(file))
+    """ImageNet's `classnames.txt`: folder name (wnid) to class name, in the file's order. Two classes may have one name
+    there (ImageNet has two missiles), a folder may not have two."""
+    names: dict[str, str] = {}
+    for folder, name in read_pairs(file):
+        if folder in names:
+            raise UserError(f"{file} names {folder} twice, {names[folder]!r} and {name!r}: keep one of them")
+        names[folder] = plain(name)
+    return names

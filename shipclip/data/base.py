@@ -30,6 +30,7 @@ class Dataset:
         sizes: (classes, training, validation, test images) that the published set has, for checking.
         template: zero-shot CLIP's prompt (CoOp's choice, after the CLIP paper).
         upright: whether images are turned as their EXIF orientation says (CoOp does not).
+        distinct: whether two classes that a backbone cannot tell apart are refused.
         mean_over_classes: whether the field reports accuracy as the mean over classes.
     """
 
@@ -39,6 +40,7 @@ class Dataset:
     sizes: tuple[int, int, int, int] | None = None
     template = DEFAULT
     upright = False
+    distinct = False
     mean_over_classes = False
 
     def __init__(self, root: str | Path):

@@ -1,9 +1,11 @@
 """List what is missing or damaged in a data set before an hour of training is wasted on it.
 
     python -m datasets.check NAME --root DIR [--quick] [--classes]
+    python -m datasets.check NAME --root DIR --features BACKBONE [--out FOLDER]
 
-Every image of every split is read. Exit status: 0 if all is well, 1 if something is missing or damaged, 2 if the data
-set cannot be read at all.
+Every image of every split is read. With --features those that can be read are encoded, and what looks wrong is ranked:
+doubles within and across splits, labels that features doubt, outliers, names that CLIP takes for one another. Exit
+status: 0 if all is well, 1 if something is missing or damaged, 2 if the data set cannot be read at all.
 """
 
 from __future__ import annotations
@@ -29,16 +31,25 @@ PARTS = ("train", "val", "test")
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        "shipclip check", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("name", help="the registered name, or that of the config file")
     parser.add_argument("--root", required=True, type=Path, help="folder of the data sets")
     parser.add_argument("--quick", action="store_true", help="only look whether the images are there, read none")
     parser.add_argument("--classes", action="store_true", help="list every class, not only those with gaps")
+    parser.add_argument(
+        "--features", default="", metavar="BACKBONE", help="ViT-B/16, MiniCLIP, open_clip:NAME/WEIGHTS ..."
+    )
+    parser.add_argument("--backbone-path", default="", help="a weight file of the backbone's")
+    parser.add_argument("--out", type=Path, default=Path("check"), help="folder of findings.csv and findings.html")
     args = parser.parse_args(argv)
     try:
         cls = find(args.name)
         split, gone = load(cls, args.root)
-        bad = {} if args.quick else damaged(split, gone, cls.upright)
+        bad = {} if args.quick and not args.features else damaged(split, gone, cls.upright)
+        if args.features:
+            look(cls, split, {item.impath for item in gone} | bad.keys(), args)
     except TOLD as error:
         print(f"error: {sentence(error)}", file=sys.stderr)
         return 2
@@ -86,6 +97,30 @@ def damaged(split: Split, gone: list[Item], upright: bool) -> dict[str, str]:
             pool.map(reason, paths), total=len(paths), desc="Reading images", unit="image", delay=2, disable=None
         )
         return {path: text for path, text in zip(paths, bar, strict=True) if text}
+
+
+def look(cls: type[Dataset], split: Split, unread: set[str], args: argparse.Namespace) -> None:
+    """Inspect the images that can be read by their features, and say what was found."""
+    from ..backbones import load_backbone
+    from .inspect import KINDS, inspect, see, write
+    from .protocol import DatasetOptions, texts_of
+
+    backbone = load_backbone(args.features, args.backbone_path)
+    chosen = [(item, part) for part, items in split.parts().items() for item in items if item.impath not in unread]
+    if len(chosen) < 2:
+        raise UserError(f"{cls.__name__} has {len(chosen)} images that can be read: there is nothing to compare")
+    names = list(split.names().values())
+    place = {label: i for i, label in enumerate(split.names())}
+    items = [Item(item.impath, place[item.label], item.classname) for item, _ in chosen]
+    texts = texts_of(DatasetOptions(), cls.template, names, cls(args.root).folder)
+    seen = see(items, [part for _, part in chosen], names, backbone, texts, cls.upright)
+    found = inspect(seen)
+    files = write(found, seen, args.out)
+    counts = Counter(one.kind for one in found)
+    if counts["names"] > len(names) * (len(names) - 1) / 4:
+        print(f"Note: {args.features} takes most classes for one another: it does not know their names")
+    print(tabulate([[kind, counts[kind], meaning] for kind, meaning in KINDS.items()], ["found", "", ""]))
+    print(f"Ranked in {files[0]}, to be looked at in {files[1]}")
 
 
 def report(cls: type[Dataset], split: Split, gone: list[Item], bad: dict[str, str], args: argparse.Namespace) -> int:

@@ -15,19 +15,16 @@ from __future__ import annotations
 
 import csv
 import difflib
-import json
 import os
-import unicodedata
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from ..errors import MissingFile, UserError
-from ..files import read_text
+from ..files import read_json, read_lines, read_text
+from ..names import plain, read_names, refuse_twins
 from ..task import Item
-from .annotations import plain, read_lines, read_names
 from .base import DATASETS, Dataset
 from .splits import Split, require
 
@@ -45,16 +42,18 @@ class ImageFolder(Dataset):
     """
 
     upright = True  # photographs of cameras and phones
+    distinct = True
 
     def read_split(self) -> Split:
         rows = self._rows()
         call = self._names()
         base = sorted({key for _, key in rows["train"]})
-        new = [key for key in self._further() if key not in base]
+        further = self._further()
+        new = [key for key in further if key not in base]
         keys = [*base, *new]
         _refuse_unknown(call, keys, f"{self.folder / 'names.csv'} gives a name to")
         names = [call.get(key, key) for key in keys]
-        refuse_twins(names, self.folder, keys)
+        refuse_twins(names, self.folder, keys, further)
         label = {name: i for i, name in enumerate(names)}  # a test folder may carry the human name
         label |= {key: i for i, key in enumerate(keys)}  # one class's name may be another's folder: folders win
         parts: dict[str, list[Item]] = {}
@@ -122,10 +121,10 @@ class ImageFolder(Dataset):
             rows[part].append((full, plain(key)))
         return rows
 
-    def _further(self) -> list[str]:
-        """Classes of classnames.txt, which may be empty."""
+    def _further(self) -> dict[str, str]:
+        """Classes of classnames.txt, which may be empty, and the lines that they stand in."""
         file = self.folder / "classnames.txt"
-        return read_names(file) if file.is_file() and read_lines(file) else []
+        return read_names(file) if file.is_file() and read_lines(file) else {}
 
     def _names(self) -> dict[str, str]:
         """Class to human name, of names.csv."""
@@ -134,35 +133,11 @@ class ImageFolder(Dataset):
             return {}
         names: dict[str, str] = {}
         for number, row in enumerate(_read_list(file), start=1):
-            key, name = plain(row.get("class") or ""), plain(row.get("name") or "")
+            key, name = (plain(_cell(row.get(column))) for column in ("class", "name"))
             if not key or not name or key in names:
                 raise UserError(f"{file}, row {number}: class {key!r}, name {name!r}; name each class once")
             names[key] = name
         return names
-
-
-def refuse_twins(names: Sequence[str], where: str | Path, keys: Sequence[str] | None = None) -> None:
-    """Refuse names that CLIP cannot tell apart: equal but for case, underscores and white space.
-
-    Args:
-        names: of the classes.
-        where: they come from.
-        keys: what the classes are called there, if it is not their names.
-
-    Raises:
-        UserError: naming both, and where they come from.
-    """
-    first: dict[str, str] = {}
-    for key, name in zip(keys or names, names, strict=True):
-        if not plain(name):
-            raise UserError(f"{where} has an empty class name: give every class a name")
-        same = " ".join(unicodedata.normalize("NFKC", name).replace("_", " ").split()).casefold()
-        if same in first:
-            raise UserError(
-                f"the classes {first[same]!r} and {key!r} in {where} have the same name {name!r}, so CLIP cannot tell "
-                "them apart: merge them, or name them differently (names.csv)"
-            )
-        first[same] = key
 
 
 def _images_below(folder: str, ignored: Counter[str]) -> list[str]:
@@ -193,19 +168,19 @@ def _cell(value: object) -> str:
 
 
 def _read_list(file: Path) -> list[dict[str, str]]:
-    text = read_text(file)
     if file.suffix == ".json":
-        try:
-            rows = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise UserError(f"{file} is no JSON ({error}): it must be a list of objects with path and class") from error
+        rows = read_json(file, "it must be a list of objects with path and class")
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise UserError(f"{file} must be a list of objects with path, class and, if it is not train, split")
         return rows
-    rows = list(csv.DictReader(text.splitlines()))
+    try:
+        table = csv.DictReader(read_text(file).split("\n"))
+        head, rows = table.fieldnames or [], list(table)
+    except csv.Error as error:
+        raise UserError(f"{file} is no CSV ({error}): write a class and its path or name a line") from error
     wanted = ("class", "name") if file.name == "names.csv" else ("path", "class")
-    if rows and not set(wanted) <= set(rows[0]):
-        raise UserError(f"{file} begins with {', '.join(map(str, rows[0]))}: its first line must be {','.join(wanted)}")
+    if head and not set(wanted) <= set(head):
+        raise UserError(f"{file} begins with {', '.join(map(str, head))}: its first line must be {','.join(wanted)}")
     return rows
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..errors import MissingFile
+from ..files import replacing
 from . import base
 
 WORTH_KEEPING = 10_000  # files; smaller trees are listed faster than a cache is read
@@ -48,19 +49,19 @@ def list_folders(place: Path) -> dict[str, list[str]]:
 
 def _read(cache: Path) -> dict[str, tuple[int, list[str]]]:
     try:
-        return {name: (changed, files) for name, (changed, files) in json.loads(cache.read_text()).items()}
-    except (OSError, ValueError, AttributeError, TypeError):
+        found = {name: (changed, files) for name, (changed, files) in json.loads(cache.read_text()).items()}
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError):
         return {}
+    sound = all(isinstance(files, list) and all(isinstance(file, str) for file in files) for _, files in found.values())
+    return found if sound else {}
 
 
 def _write(cache: Path, found: dict[str, tuple[int, list[str]]]) -> None:
-    temporary = cache.with_suffix(f".{os.getpid()}")
     try:
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "w", encoding="ascii") as out:
+        with replacing(cache) as temporary, open(temporary, "w", encoding="ascii") as out:
             for i, (name, entry) in enumerate(found.items()):  # one by one, not a copy of everything in memory
                 out.write(f"{',' if i else '{'}\n{json.dumps(name)}:{json.dumps(entry, separators=(',', ':'))}")
             out.write("}")
-        os.replace(temporary, cache)
     except OSError as error:
-        print(f"The list of folders could not be kept in {cache.parent} ({error.strerror}); it is made anew each time")
+        reason = error.strerror
+        print(f"Note: the list of folders could not be kept in {cache.parent} ({reason}); it is made anew each time")

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import shutil
+
+from ..files import unwritable
+from ..locks import RENDERING, Lock
 from ..miniclip.scene import SHIFTED, SOURCE
 from ..miniclip.world import apart_classes, dataset_files, downstream_classes, render_dataset, source_classes
 from ..task import Item
@@ -17,15 +21,17 @@ class _Rendered(Dataset):
     style = SHIFTED
 
     def prepare(self) -> None:
-        if not self.images.is_dir():
-            print(f"Rendering {type(self).__name__}'s images into {self.images}")
-            try:
-                render_dataset(self.folder, SEED, self.style, self.classes())
-            except OSError as error:
-                raise OSError(
-                    f"{type(self).__name__}'s images cannot be written into {self.folder} ({error.strerror}): give a "
-                    "--root that can be written to"
-                ) from error
+        if self.images.is_dir():
+            return
+        try:
+            with Lock(self.folder, RENDERING, wait=True):
+                for half in self.folder.glob(".rendering-*"):  # a killed process's
+                    shutil.rmtree(half)
+                if not self.images.is_dir():  # else another process has rendered them
+                    print(f"Rendering {type(self).__name__}'s images into {self.images}")
+                    render_dataset(self.folder, SEED, self.style, self.classes())
+        except OSError as error:
+            raise unwritable(self.images, error) from error
 
     def read_split(self) -> Split:
         return Split(

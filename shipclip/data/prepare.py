@@ -33,7 +33,9 @@ CHUNK = 1 << 20  # bytes
 
 def main(argv: list[str] | None = None) -> int:
     """Returns 0 if everything is in place, 1 if steps are left to the user, 2 after an error."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        "shipclip prepare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("name", help=f"one of {', '.join(SOURCES)}")
     parser.add_argument("--root", required=True, type=Path, help="folder of the data sets")
     args = parser.parse_args(argv)

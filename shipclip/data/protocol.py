@@ -12,7 +12,7 @@ from typing import Any
 
 from ..errors import UserError
 from ..features.images import readable
-from ..options import one_of
+from ..options import option
 from ..task import LabelSpace, Task, base_count
 from ..texts import Texts, checked_templates, read_texts, tell_missing
 from .base import Dataset
@@ -26,13 +26,21 @@ class DatasetOptions:
 
     name: str = ""
     root: str = ""
-    num_shots: int = -1  # training images a class; -1: all
+    num_shots: int = option(-1, least=-1)  # training images a class; -1: all
     # all, base (first half of the sorted labels), new (the rest); gzsl: trained on base, tested on all; dev: base
     # classes alone, their first half playing base, the rest new, tested on images that are not for testing.
-    subsample_classes: str = "all"
-    on_bad_image: str = "stop"  # stop the run, or skip: leave it out of every split, named in the log
+    subsample_classes: str = option("all", choices=SUBSETS)
+    # Stop the run, or skip: leave the image out of every split, named in the log.
+    on_bad_image: str = option("stop", choices=("stop", "skip"))
     template: Any = None  # "a photo of a {}.", or a list whose features are averaged; None: the data set's own
     prompts: str = ""  # a JSON file of texts of each class, {"class name": ["a text", ...]} (CuPL)
+
+    def check(self, where: str) -> None:
+        """Refuse no images at all, and templates without a place for the class name."""
+        if self.num_shots == 0:
+            raise UserError(f"{where}NUM_SHOTS is 0: give -1 for all training images, or how many of each class")
+        if self.template is not None:
+            checked_templates(self.template, f"{where}TEMPLATE")
 
 
 def task_of(dataset: Dataset, options: DatasetOptions, seed: int) -> Task:
@@ -42,7 +50,6 @@ def task_of(dataset: Dataset, options: DatasetOptions, seed: int) -> Task:
         UserError: an unknown subset, or one without classes or images; an image of a class that training does not know.
     """
     subset = options.subsample_classes
-    one_of(subset, "DATASET.SUBSAMPLE_CLASSES", SUBSETS)
     published = dataset.split()
     whole = few_shot(dataset, published, options.num_shots, seed)
     refuse_unknown_labels(dataset, whole)
@@ -69,6 +76,7 @@ def task_of(dataset: Dataset, options: DatasetOptions, seed: int) -> Task:
         options.num_shots,
         dataset.upright,
         dataset.mean_over_classes,
+        dataset.distinct,
     )
     return without_bad_images(task, options.on_bad_image)
 
@@ -131,8 +139,7 @@ def texts_of(options: DatasetOptions, template: str, names: Sequence[str], folde
 
 def without_bad_images(task: Task, on_bad_image: str) -> Task:
     """The task as it is ("stop": reading tells), or without the images that cannot be read ("skip")."""
-    one_of(on_bad_image, "DATASET.ON_BAD_IMAGE", ("stop", "skip"))
     if on_bad_image == "stop":
         return task
     parts = {part: readable(task.part(part), part, task.upright) for part in ("train", "val", "test")}
-    return replace(task, **parts)
+    return replace(task, **parts, whole={part: task.part(part) for part in parts})

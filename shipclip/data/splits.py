@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 from collections.abc import Iterable, Mapping
@@ -10,7 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import MissingFile, UserError
-from ..files import write_json
+from ..files import read_json, write_json
+from ..names import plain, refuse_twins
+from ..options import shown
 from ..task import Item, base_count
 
 SUBSETS = ("all", "base", "new", "gzsl", "dev")
@@ -78,20 +79,10 @@ def load_split(file: Path, images: Path) -> Split:
     """Read a split JSON: lists of [path below `images`, label, class name] under train, val and test.
 
     Raises:
-        ValueError: damaged or inconsistent, naming the file and the entry.
+        UserError: damaged or inconsistent, naming the file and the entry.
     """
     print(f"Reading split from {file}")
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        rows = {
-            part: [(str(p), int(label), str(name)) for p, label, name in content[part]]
-            for part in ("train", "val", "test")
-        }
-    except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"{file} is not a split file ({type(error).__name__}: {error}): it must hold train, val and test as lists "
-            "of [path, label, class name]; remove it to have it made anew"
-        ) from error
+    rows = _rows(file)
     names: dict[int, str] = {}
     seen: dict[str, str] = {}
     twice = []
@@ -101,11 +92,33 @@ def load_split(file: Path, images: Path) -> Split:
                 twice.append(f"{path} ({seen[path]} and {kind})")
             if names.setdefault(label, name) != name:
                 raise UserError(f"{file} calls class {label} both {names[label]!r} and {name!r} (at {path}): mend it")
+    missing = next((label for label in range(len(names)) if label not in names), None)
+    if missing is not None:
+        raise UserError(f"{file} has {len(names)} classes, {max(names)} among them, no {missing}: number them from 0")
+    refuse_twins([names[label] for label in range(len(names))], file)
     if twice:  # CoOp reads such a file without a word
         print(f"Warning: {file} has {len(twice)} images in two parts, {twice[0]} first: figures on them are no test")
     return Split(
         **{part: [Item(os.path.join(images, p), label, name) for p, label, name in rows[part]] for part in rows}
     )
+
+
+def _rows(file: Path) -> dict[str, list[tuple[str, int, str]]]:
+    """The entries of a split JSON, each of the right kind."""
+    wanted = "it must hold train, val and test as lists of [path, label, class name]; remove it to have it made anew"
+    content = read_json(file, wanted)
+    rows: dict[str, list[tuple[str, int, str]]] = {}
+    for part in ("train", "val", "test"):
+        entries = content.get(part) if isinstance(content, dict) else None
+        if not isinstance(entries, list):
+            raise UserError(f"{file} is not a split file (it has no list called {part}): {wanted}")
+        rows[part] = []
+        for entry in entries:
+            kinds = [type(value) for value in entry] if isinstance(entry, list) else []
+            if kinds != [str, int, str] or entry[1] < 0 or "\0" in entry[0]:
+                raise UserError(f"{file} is not a split file ({part} has the entry {shown(entry)}): {wanted}")
+            rows[part].append((entry[0], entry[1], plain(entry[2])))
+    return rows
 
 
 def save_split(split: Split, file: Path, images: Path) -> None:

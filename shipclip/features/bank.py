@@ -18,7 +18,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..backbones.base import Backbone
-from ..files import replacing
+from ..checkpoints import refuse_damaged
+from ..files import write_tensors
 from .pixels import Views, read_views
 
 ENCODE_BATCH = 64
@@ -64,10 +65,10 @@ def load_bank(backbone: Backbone, views: Views, cache_dir: str = "", workers: in
     if features is None:
         features = encode(backbone, views, workers)
         try:
-            with replacing(file) as temporary:
-                torch.save(features.cpu(), temporary)
-        except (OSError, RuntimeError) as error:  # torch tells of a full disk by a RuntimeError
-            print(f"Note: the features could not be kept in {cache_dir} ({error}); they are made anew each time")
+            write_tensors(file, features.cpu())
+        except OSError as error:
+            reason = error.strerror
+            print(f"Note: the features could not be kept in {cache_dir} ({reason}); they are made anew each time")
     return FeatureBank(features, views.labels)
 
 
@@ -107,6 +108,7 @@ def _read_cached(file: Path) -> Tensor | None:
     if not file.is_file():
         return None
     try:
+        refuse_damaged(file)
         return torch.load(file, weights_only=True)
     except Exception:  # torch raises many kinds for a damaged file
         print(f"The cached features in {file} are damaged and will be made anew")

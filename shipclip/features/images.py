@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from ..errors import MissingFile, UserError
 
+MEND = ": replace it, or set DATASET.ON_BAD_IMAGE skip"
 DEEP = ("I", "I;16", "I;16B", "I;16L", "I;16N")  # PIL's modes of 16-bit grey images
 
 
@@ -41,9 +42,7 @@ def read_image(path: Any, upright: bool = False) -> Image.Image:
                     image = ImageOps.exif_transpose(image)
                 return _as_rgb(image)
     except Exception as error:  # PIL's readers raise OSError, SyntaxError, ValueError, struct.error, zlib.error ...
-        raise BadImage(
-            f"the image {path} cannot be read ({_reason(error, path)}): replace it, or set DATASET.ON_BAD_IMAGE skip"
-        ) from error
+        raise BadImage(f"the image {path} cannot be read ({_reason(error, path)}){MEND}") from error
 
 
 def images_below(images: Any) -> list[Any]:
@@ -101,7 +100,7 @@ def readable(items: Sequence[Any], what: str, upright: bool = False) -> list[Any
     if not bad:
         return list(items)
     for text in bad:
-        print(f"Left out: {text.partition(': replace it')[0]}")
+        print(f"Left out: {text.partition(MEND)[0]}")
     kept = [item for item, text in zip(items, reasons, strict=True) if not text]
     print(f"DATASET.ON_BAD_IMAGE skip: {len(bad)} of {len(items)} {what} images left out")
     lost = sorted({item.classname for item in items} - {item.classname for item in kept})

@@ -46,9 +46,17 @@ def fresh(views: Views, epoch: int) -> Views:
 
 
 def read_views(
-    views: Views, batch_size: int, workers: int = 0, pin: bool = False, order: Sequence[int] | None = None
+    views: Views,
+    batch_size: int,
+    workers: int = 0,
+    pin: bool = False,
+    order: Sequence[int] | None = None,
+    skip: Callable[[int, str], None] | None = None,
 ) -> Iterator[Tensor]:
     """Batches of images in order (or in the given one), all their views: (B, V, 3, R, R).
+
+    With `skip` an image that cannot be read is left out of its batch, which may be empty then, and `skip` is told its
+    place in the order and why.
 
     Raises:
         BadImage: an image that cannot be read, by name.
@@ -62,10 +70,17 @@ def read_views(
         pin_memory=pin,
         generator=torch.Generator(),  # else its iterator draws from the global one
     )
-    for images in loader:
-        if isinstance(images, _Unreadable):
-            raise BadImage(images.sentence)
-        yield images
+    for number, images in enumerate(loader):
+        if isinstance(images, Tensor):
+            yield images
+            continue
+        for i, image in enumerate(images):
+            if isinstance(image, _Unreadable):
+                if skip is None:
+                    raise BadImage(image.sentence)
+                skip(number * batch_size + i, image.sentence)
+        good = [image for image in images if isinstance(image, Tensor)]
+        yield torch.stack(good) if good else torch.empty(0)
 
 
 @dataclass(frozen=True)
@@ -95,6 +110,5 @@ class _Images(Dataset):
         return torch.stack(tensors)  # (V, 3, R, R)
 
 
-def _collate(batch: list[Tensor | _Unreadable]) -> Tensor | _Unreadable:
-    bad = [item for item in batch if isinstance(item, _Unreadable)]
-    return bad[0] if bad else torch.stack(batch)
+def _collate(batch: list[Tensor | _Unreadable]) -> Tensor | list[Tensor | _Unreadable]:
+    return batch if any(isinstance(item, _Unreadable) for item in batch) else torch.stack(batch)  # type: ignore[arg-type]

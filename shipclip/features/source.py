@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..backbones.base import Backbone
-from ..errors import UserError
+from ..options import checked, option
 from ..task import Task
 from .bank import FeatureBank, load_bank
 from .pixels import Views, fresh, read_views
@@ -29,7 +29,7 @@ class FeatureOptions:
 
     # Augmented views of each training image, encoded once and drawn from at random in every epoch.
     # 0 is the faithful, slow setting: a fresh view of each image in each epoch.
-    views: int = 10
+    views: int = option(10, least=0, most=1000)
     # Folder that keeps encoded features, and SHIP's generators trained on them, between runs; empty: they live in
     # memory only.
     cache_dir: str = ""
@@ -70,9 +70,8 @@ class Source:
     def __init__(
         self, backbone: Backbone, task: Task, input: InputOptions, features: FeatureOptions, seed: int, workers: int = 0
     ):
-        if features.views < 0:
-            raise UserError(f"FEATURES.VIEWS is {features.views}: give 0 (a fresh view each epoch) or more")
         check_input(input, backbone.preprocessing, backbone.name)
+        features = checked(features, "FEATURES.")
         self.backbone, self.task, self.input, self.features = backbone, task, input, features
         self.seed, self.workers = seed, workers
         self.repeats = True  # whether another run may have the same seed

@@ -10,7 +10,7 @@ from torchvision.transforms import InterpolationMode
 
 from ..backbones.base import Preprocessing
 from ..errors import UserError
-from ..options import one_of
+from ..options import checked, option
 
 MODES = {
     "bilinear": InterpolationMode.BILINEAR,
@@ -22,34 +22,42 @@ DASSL_MEAN, DASSL_STD, DASSL_MODE = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 DASSL_SIZE = (224, 224)
 
 
+TRAINING = ("random_crop", "random_resized_crop", "random_flip", "colorjitter", "randomgrayscale", "gaussian_blur")
+SIDE = 10_000  # pixels; no backbone reads larger images
+
+
 @dataclass(frozen=True)
 class InputOptions:
     """How training images are augmented. Size, interpolation, mean and std are the backbone's; a file that names them
     as well is held against it."""
 
-    transforms: tuple[str, ...] = ("random_resized_crop", "random_flip", "normalize")
-    rrcrop_scale: tuple[float, float] = (0.08, 1.0)  # Dassl's
-    crop_padding: int = 4
-    colorjitter_b: float = 0.4
-    colorjitter_c: float = 0.4
-    colorjitter_s: float = 0.4
-    colorjitter_h: float = 0.1
-    rgs_p: float = 0.2  # share of grey images, of randomgrayscale
-    gb_p: float = 0.5  # share of blurred images, of gaussian_blur
-    gb_k: int = 21
-    size: tuple[int, ...] = ()
-    interpolation: str = ""
-    pixel_mean: tuple[float, ...] = ()
-    pixel_std: tuple[float, ...] = ()
+    transforms: tuple[str, ...] = option(
+        ("random_resized_crop", "random_flip", "normalize"), of=str, choices=(*TRAINING, "normalize")
+    )
+    rrcrop_scale: tuple[float, float] = option((0.08, 1.0), of=float, sizes=(2,), above=0, most=1)  # Dassl's
+    crop_padding: int = option(4, least=0, most=SIDE)
+    colorjitter_b: float = option(0.4, least=0, most=100)
+    colorjitter_c: float = option(0.4, least=0, most=100)
+    colorjitter_s: float = option(0.4, least=0, most=100)
+    colorjitter_h: float = option(0.1, least=0, most=0.5)
+    rgs_p: float = option(0.2, least=0, most=1)  # share of grey images, of randomgrayscale
+    gb_p: float = option(0.5, least=0, most=1)  # share of blurred images, of gaussian_blur
+    gb_k: int = option(21, least=1, most=SIDE)
+    size: tuple[int, ...] = option((), of=int, sizes=(0, 2), least=1, most=SIDE)
+    interpolation: str = option("", choices=("", *MODES))
+    pixel_mean: tuple[float, ...] = option((), of=float, sizes=(0, 3))
+    pixel_std: tuple[float, ...] = option((), of=float, sizes=(0, 3), above=0)
 
-
-TRAINING = ("random_crop", "random_resized_crop", "random_flip", "colorjitter", "randomgrayscale", "gaussian_blur")
+    def check(self, where: str) -> None:
+        """Refuse a range that ends before it begins."""
+        low, high = self.rrcrop_scale
+        if low > high:
+            raise UserError(f"{where}RRCROP_SCALE is {self.rrcrop_scale}: give the smaller share first")
 
 
 def check_input(options: InputOptions, pre: Preprocessing, name: str) -> None:
-    """Refuse values that contradict the backbone called `name`, and transforms that nobody knows."""
-    for choice in options.transforms:
-        one_of(choice, "one of INPUT.TRANSFORMS", (*TRAINING, "normalize"))
+    """Refuse values that no transform takes, and such as contradict the backbone called `name`."""
+    checked(options, "INPUT.")
     nothing_named = tuple(options.pixel_mean) == DASSL_MEAN and tuple(options.size) == DASSL_SIZE
     if options.size and not nothing_named and tuple(options.size) != (pre.size, pre.size):
         raise UserError(

@@ -14,12 +14,16 @@ import torch
 from torch import Tensor, nn
 
 from ..backbones.base import Backbone
+from ..checkpoints import is_longer
 from ..features.bank import FeatureBank
+from ..optim import EPOCHS
+from ..options import checked, option
 from ..registry import Registry
 from ..rng import stream
 from ..texts import Texts
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"relu": nn.ReLU, "leaky_relu": lambda: nn.LeakyReLU(0.2)}
+WIDTH = 65_536  # of a hidden layer; more than anybody has memory for
 SAMPLES_AT_ONCE = 1024  # prompts in one pass of the text tower; bounds the memory
 
 
@@ -27,9 +31,9 @@ SAMPLES_AT_ONCE = 1024  # prompts in one pass of the text tower; bounds the memo
 class GeneratorOptions:
     """What every generator has; a subclass adds its own. The defaults are the reference code's settings."""
 
-    lr: float = 1e-3  # AdamW, torch's other defaults, no schedule
-    epochs: int = 50
-    batch_size: int = 256
+    lr: float = option(1e-3, above=0)  # AdamW, torch's other defaults, no schedule
+    epochs: int = option(50, least=1, most=EPOCHS)
+    batch_size: int = option(256, least=1)
 
 
 class FeatureGenerator(nn.Module):
@@ -52,7 +56,8 @@ class FeatureGenerator(nn.Module):
 
     def __init__(self, backbone: Backbone, names: Sequence[str], options: Any, seed: int, texts: Texts | None = None):
         super().__init__()
-        self.backbone, self.names, self.options, self.seed = backbone, list(names), options, seed
+        self.options = checked(options, "TRAINER.SHIP.GENERATOR.")
+        self.backbone, self.names, self.seed = backbone, list(names), seed
         self.texts = texts or Texts()
         self.scaler = backbone.precision.scaler()
         self.build(stream(seed, "generator"))
@@ -115,7 +120,7 @@ class FeatureGenerator(nn.Module):
     def make_room(self, state: dict[str, Any]) -> None:
         """Give buffers the shapes that they have in a checkpoint (they may follow from the number of images)."""
         for name, buffer in self.named_buffers(recurse=False):
-            if name in state and state[name].shape != buffer.shape:
+            if name in state and is_longer(state[name], buffer):
                 buffer.data = torch.empty(state[name].shape, dtype=buffer.dtype, device=buffer.device)
 
 

@@ -11,18 +11,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..options import at_least
+from ..options import option
 from ..precision import update
 from . import prompt_decoder
-from .base import GENERATORS, FeatureGenerator, GeneratorOptions, initialise
+from .base import GENERATORS, WIDTH, FeatureGenerator, GeneratorOptions, initialise
 
 
 @dataclass(frozen=True)
 class GANOptions(prompt_decoder.PromptDecoderOptions, GeneratorOptions):
-    critic_hidden: int = 4096  # width of the critic
-    critic_steps: int = 5  # the critic's updates for each of the generator's
-    penalty: float = 10.0  # weight of the gradient penalty
-    gan_lr: float = 1e-4  # Adam's learning rate
+    critic_hidden: int = option(4096, least=1, most=WIDTH)  # width of the critic
+    critic_steps: int = option(5, least=1, most=1000)  # the critic's updates for each of the generator's
+    penalty: float = option(10.0, least=0)  # weight of the gradient penalty
+    gan_lr: float = option(1e-4, above=0)  # Adam's learning rate
 
 
 @GENERATORS.register
@@ -33,7 +33,6 @@ class GAN(FeatureGenerator):
     losses = ("critic", "penalty", "generator")
 
     def build(self, rng: torch.Generator) -> None:
-        at_least(self.options, "TRAINER.SHIP.GENERATOR.", critic_steps=1)
         self.generator, self.prompt = prompt_decoder.build(self.backbone, self.options, rng)
         self.critic = Critic(self.backbone.dim, self.options.critic_hidden)
         initialise(self.critic, rng)

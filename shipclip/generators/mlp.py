@@ -8,15 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from ..backbones.base import normalise
-from ..options import one_of
-from .base import ACTIVATIONS, GENERATORS, initialise
+from ..options import option
+from .base import ACTIVATIONS, GENERATORS, WIDTH, initialise
 from .vae import Autoencoder, AutoencoderOptions
 
 
 @dataclass(frozen=True)
 class MLPOptions(AutoencoderOptions):
-    hidden: int = 4096
-    activation: str = "relu"  # relu or leaky_relu (slope 0.2)
+    hidden: int = option(4096, least=1, most=WIDTH)
+    activation: str = option("relu", choices=tuple(ACTIVATIONS))  # leaky_relu's slope is 0.2
 
 
 @GENERATORS.register
@@ -28,7 +28,6 @@ class MLP(Autoencoder):
 
     def build_decoder(self, rng: torch.Generator) -> None:
         d, options = self.backbone.dim, self.options
-        one_of(options.activation, "TRAINER.SHIP.GENERATOR.ACTIVATION", ACTIVATIONS)
         activation = ACTIVATIONS[options.activation]()
         self.decoder = nn.Sequential(nn.Linear(2 * d, options.hidden), activation, nn.Linear(options.hidden, d))
         initialise(self.decoder, rng)

@@ -9,16 +9,16 @@ from torch import Tensor, nn
 
 from ..backbones.base import Backbone, normalise
 from ..backbones.prompts import ClassTokens, PromptLearner, instance_prompts
-from ..options import one_of
-from .base import ACTIVATIONS, FeatureGenerator, initialise
+from ..options import option
+from .base import ACTIVATIONS, WIDTH, FeatureGenerator, initialise
 
 
 @dataclass(frozen=True)
 class PromptDecoderOptions:
-    n_ctx: int = 4  # L, global context vectors
+    n_ctx: int = option(4, least=1, most=1000)  # L, global context vectors
     ctx_init: str = ""  # start them from these words; empty: N(0, 0.02)
-    hidden: int = 4096
-    activation: str = "relu"  # between the generator's layers: relu or leaky_relu (slope 0.2)
+    hidden: int = option(4096, least=1, most=WIDTH)
+    activation: str = option("relu", choices=tuple(ACTIVATIONS))  # between the layers; leaky_relu's slope is 0.2
 
 
 class BiasGenerator(nn.Module):
@@ -34,7 +34,6 @@ class BiasGenerator(nn.Module):
 
 def build(backbone: Backbone, options: PromptDecoderOptions, rng: torch.Generator) -> tuple[nn.Module, PromptLearner]:
     """The two learned parts: bias generator, and context vectors p_1 ... p_L in float32."""
-    one_of(options.activation, "TRAINER.SHIP.GENERATOR.ACTIVATION", ACTIVATIONS)
     generator = BiasGenerator(backbone.dim, options.hidden, backbone.width, ACTIVATIONS[options.activation]())
     initialise(generator, rng)
     return generator, PromptLearner(backbone, options.n_ctx, options.ctx_init, rng=rng).float()

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from ..backbones.base import normalise
 from ..features.bank import FeatureBank
-from ..options import one_of
+from ..optim import EPOCHS
+from ..options import option
 from ..precision import update
 from . import prompt_decoder
-from .base import GENERATORS, SAMPLES_AT_ONCE, FeatureGenerator, GeneratorOptions, initialise
+from .base import GENERATORS, SAMPLES_AT_ONCE, WIDTH, FeatureGenerator, GeneratorOptions, initialise
 
 MOST_RESIDUALS = 4096  # kept with the generator
 
@@ -32,14 +33,16 @@ class AutoencoderOptions(GeneratorOptions):
     the likelihood p(x | z) leaves to chance, too: to x_hat comes what a random base image has beyond its own
     reconstruction. The reference takes the mean, x_hat, so its features spread as little as the latents make them."""
 
-    encoder_hidden: int = 2048
-    kl_weight: float = 1.0
-    kl_anneal: int = 0  # epochs over which KL_WEIGHT is reached linearly; 0: at once
-    free_bits: float = 0.0  # nats of KL that cost nothing
-    latent: str = "prior"  # sample from N(0, I), or from the base images' posteriors ("posterior")
-    contrast_weight: float = 0.0  # real features must find their class among the batch's synthetic ones
-    anchor_weight: float = 0.0  # pull synthetic features to the class's text feature
-    observation: str = "mean"  # of p(x | z): its "mean", or the mean plus a base image's residual ("residuals")
+    encoder_hidden: int = option(2048, least=1, most=WIDTH)
+    kl_weight: float = option(1.0, least=0)
+    kl_anneal: int = option(0, least=0, most=EPOCHS)  # epochs over which KL_WEIGHT is reached linearly; 0: at once
+    free_bits: float = option(0.0, least=0)  # nats of KL that cost nothing
+    latent: str = option("prior", choices=("prior", "posterior"))  # N(0, I), or the base images' posteriors
+    # Real features must find their class among the batch's synthetic ones.
+    contrast_weight: float = option(0.0, least=0)
+    anchor_weight: float = option(0.0, least=0)  # pull synthetic features to the class's text feature
+    # Of p(x | z): its mean, or the mean plus a base image's residual.
+    observation: str = option("mean", choices=("mean", "residuals"))
 
 
 class Autoencoder(FeatureGenerator):
@@ -53,13 +56,11 @@ class Autoencoder(FeatureGenerator):
         raise NotImplementedError
 
     def build(self, rng: torch.Generator) -> None:
-        one_of(self.options.latent, "TRAINER.SHIP.GENERATOR.LATENT", ("prior", "posterior"))
         self.encoder = Encoder(self.backbone.dim, self.options.encoder_hidden)
         initialise(self.encoder, rng)
         if self.options.latent == "posterior":
             self.register_buffer("posterior_mean", torch.zeros(0, self.backbone.dim))  # (N, d)
             self.register_buffer("posterior_std", torch.zeros(0, self.backbone.dim))  # (N, d)
-        one_of(self.options.observation, "TRAINER.SHIP.GENERATOR.OBSERVATION", ("mean", "residuals"))
         if self.options.observation == "residuals":
             self.register_buffer("residuals", torch.zeros(0, self.backbone.dim))  # (R, d)
         self.build_decoder(rng)

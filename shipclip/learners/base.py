@@ -6,7 +6,6 @@ and synthetic ones as SHIP's second stage (`TRAINER.SHIP.LEARNER CLIPAdapter`). 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -17,7 +16,12 @@ from torch import Tensor, nn
 
 from ..backbones.base import Backbone
 from ..backbones.prompts import ClassTokens
+from ..checkpoints import is_longer
+from ..errors import UserError
 from ..features.bank import FeatureBank
+from ..names import numbered
+from ..options import checked, option
+from ..precision import NAMES
 from ..registry import Registry
 from ..texts import Texts
 
@@ -28,7 +32,7 @@ Classifier = Callable[[Tensor], Tensor]  # features (B, d), or images (B, 3, R, 
 class TrainingFreeOptions:
     """What every learner has."""
 
-    prec: str = "fp16"  # fp16, fp32, amp, bf16
+    prec: str = option("fp16", choices=NAMES)  # fp16, fp32, amp, bf16
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class LearnerOptions(TrainingFreeOptions):
 
     # Factor of cosine similarities in its own training (0: CLIP's); a lower one asks for less and keeps nearer to
     # zero-shot CLIP.
-    logit_scale: float = 0.0
+    logit_scale: float = option(0.0, least=0)
 
 
 @dataclass(frozen=True)
@@ -70,15 +74,20 @@ class Learner(nn.Module):
         Options: dataclass of its options; their keys stand under TRAINER.<NAME>, the class's name in capitals.
         sees: "features", or "images" for a learner that tunes the image tower as well.
         wants_validation: whether `prepare` is to be given the validation images' features.
+        unfrozen: why its classifier cannot do without the text tower, if that is so; such a one is not exported.
+        has_class_features: whether its classifiers have `class_features` (C, d) that are learned.
     """
 
     Options: ClassVar[type] = LearnerOptions
     sees: ClassVar[str] = "features"
     wants_validation: ClassVar[bool] = False
+    unfrozen: ClassVar[str] = ""
+    has_class_features: ClassVar[bool] = False
 
     def __init__(self, backbone: Backbone, names: Sequence[str], options: Any, seed: int, texts: Texts):
         super().__init__()
-        self.backbone, self.options, self.seed, self.texts = backbone, options, seed, texts
+        self.options = checked(options, f"TRAINER.{self.node()}.")
+        self.backbone, self.seed, self.texts = backbone, seed, texts
         self.names = tuple(names)
         self._text_features: dict[tuple[str, ...], Tensor] = {}
         self._tokens: dict[tuple[str, ...], ClassTokens] = {}
@@ -87,6 +96,11 @@ class Learner(nn.Module):
     def node(cls) -> str:
         """Name of its options' node under TRAINER."""
         return cls.__name__.upper()
+
+    @classmethod
+    def ignored(cls, options: Any) -> set[str]:
+        """Keys that these options leave without a say: of its own node, or in full ("OPTIM.MAX_EPOCH")."""
+        return set()
 
     @property
     def training_free(self) -> bool:
@@ -117,8 +131,15 @@ class Learner(nn.Module):
     def begin_epoch(self, epoch: int) -> None:
         """Called before each epoch of training."""
 
+    def chosen(self) -> dict[str, Any]:
+        """Options that validation images have chosen, by field, for a fit that has no such images."""
+        return {}
+
     def check_classes(self, names: Sequence[str]) -> None:
         """Refuse, with a UserError, classes that this learner will not be able to classify."""
+
+    def trained_on(self, names: Sequence[str] | None) -> None:
+        """Take the classes of a checkpoint's training; None: it does not tell them."""
 
     def make_room(self, state: dict[str, Any]) -> None:
         """Get ready for a checkpoint's tensors, whose shapes may follow from the classes of its training."""
@@ -126,6 +147,11 @@ class Learner(nn.Module):
     def add_classes(self, names: Sequence[str], features: Tensor) -> None:
         """Take in classes after training: S synthesized features of each, (C, S, d). A learner that keeps nothing of
         each class makes its class features from names, and has nothing to do."""
+
+    def describe(self, texts: Texts) -> None:
+        """Take other texts of the classes; what was learned stays."""
+        self.texts = texts
+        self._text_features.clear()
 
     # -- what classifiers are made of -------------------------------------------------------------------
 
@@ -151,7 +177,13 @@ LEARNERS: Registry[type[Learner]] = Registry("learner")
 
 
 class ClassLearner(Learner):
-    """A learner that keeps something for each trained class, and so the classes' names in its checkpoints."""
+    """A learner that keeps something for each trained class, and so the classes' names in its checkpoints.
+
+    Attributes:
+        of_each_class: names of tensors with a row for each of them.
+    """
+
+    of_each_class: ClassVar[tuple[str, ...]] = ()
 
     def get_extra_state(self) -> dict[str, list[str]]:
         return {"names": list(self.names)}
@@ -161,8 +193,21 @@ class ClassLearner(Learner):
 
     def make_room(self, state: dict[str, Any]) -> None:
         for name, tensor in [*self.named_parameters(recurse=False), *self.named_buffers(recurse=False)]:
-            if name in state and state[name].shape != tensor.shape:
+            if name in state and is_longer(state[name], tensor):
                 tensor.data = torch.empty(state[name].shape, dtype=tensor.dtype, device=tensor.device)
+
+    def check_state(self, state: dict[str, Any], file: Any) -> None:
+        """Refuse a checkpoint whose tensors are not of as many classes as it names.
+
+        Raises:
+            UserError: naming the file and the tensor.
+        """
+        names = state.get("_extra_state", {"names": self.names})["names"]
+        for name in self.of_each_class:
+            if len(state[name]) != len(names):
+                raise UserError(
+                    f"{file} is damaged: {name} is of {len(state[name])} classes, and it names {len(names)}"
+                )
 
     def places(self, names: Sequence[str]) -> Tensor:
         """Each class's label in training, -1 for a class that it did not show: (C,).
@@ -171,16 +216,6 @@ class ClassLearner(Learner):
         """
         label = {key: i for i, key in enumerate(numbered(self.names))}
         return torch.tensor([label.get(key, -1) for key in numbered(names)], device=self.backbone.device)
-
-
-def numbered(names: Sequence[str]) -> list[tuple[str, int]]:
-    """Each name with how often it came before."""
-    count: Counter[str] = Counter()
-    out = []
-    for name in names:
-        out.append((name, count[name]))
-        count[name] += 1
-    return out
 
 
 def cross_entropy_and_accuracy(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..backbones.base import Backbone, normalise
-from ..options import at_least
+from ..options import option
 from ..rng import seeded
 from ..texts import Texts
 from .base import LEARNERS, Classifier, Learner, LearnerOptions
@@ -17,8 +17,32 @@ from .base import LEARNERS, Classifier, Learner, LearnerOptions
 
 @dataclass(frozen=True)
 class CLIPAdapterOptions(LearnerOptions):
-    ratio: float = 0.2  # share of the adapted feature
-    reduction: int = 4  # the bottleneck's width is d / REDUCTION
+    ratio: float = option(0.2, least=0, most=1)  # share of the adapted feature
+    reduction: int = option(4, least=1)  # the bottleneck's width is d / REDUCTION
+
+
+@dataclass(frozen=True)
+class AdapterClassifier:
+    """Logits = scale * x' text^T, x' = ratio * adapter(x) + (1 - ratio) * x, of unit length.
+
+    Attributes:
+        adapter: (B, d) -> (B, d).
+        ratio: share of the adapted feature.
+        text: class features, (C, d).
+        scale: of cosine similarities.
+    """
+
+    adapter: nn.Module
+    ratio: float
+    text: Tensor
+    scale: float
+
+    def adapt(self, features: Tensor) -> Tensor:
+        """Adapted features of unit length, (B, d) -> (B, d)."""
+        return normalise(self.ratio * self.adapter(features) + (1 - self.ratio) * features)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.scale * self.adapt(x.to(torch.float32)) @ self.text.T  # (B, C)
 
 
 @LEARNERS.register
@@ -32,17 +56,10 @@ class CLIPAdapter(Learner):
 
     def __init__(self, backbone: Backbone, names: Sequence[str], options: CLIPAdapterOptions, seed: int, texts: Texts):
         super().__init__(backbone, names, options, seed, texts)
-        at_least(options, "TRAINER.CLIPADAPTER.", reduction=1)
         hidden = max(1, backbone.dim // options.reduction)
         with seeded(seed, "adapter"):
             down, up = nn.Linear(backbone.dim, hidden, bias=False), nn.Linear(hidden, backbone.dim, bias=False)
         self.adapter = nn.Sequential(down, nn.ReLU(), up, nn.ReLU()).to(backbone.device)
 
-    def adapt(self, features: Tensor) -> Tensor:
-        """Adapted features of unit length, (B, d) -> (B, d)."""
-        ratio = self.options.ratio
-        return normalise(ratio * self.adapter(features) + (1 - ratio) * features)
-
     def classifier(self, names: Sequence[str], scale: float | None = None) -> Classifier:
-        class_features, factor = self.text_features(names), self.scale(scale)
-        return lambda x: factor * self.adapt(x.to(torch.float32)) @ class_features.T  # (B, C)
+        return AdapterClassifier(self.adapter, self.options.ratio, self.text_features(names), self.scale(scale))

@@ -14,7 +14,8 @@ from ..backbones.base import Backbone, normalise
 from ..backbones.hooks import NONE, Hooks
 from ..backbones.towers import need_transformers
 from ..errors import UserError
-from ..options import at_least, one_of
+from ..optim import SCHEDULE_KEYS
+from ..options import option
 from ..rng import seeded, stream
 from ..texts import Texts
 from .base import LEARNERS, Classifier, Learner, LearnerOptions
@@ -24,13 +25,19 @@ QKV = "qkv"
 
 @dataclass(frozen=True)
 class CLIPLoRAOptions(LearnerOptions):
-    r: int = 2  # rank
+    r: int = option(2, least=1, most=4096)  # rank
     alpha: float = 1.0  # the update's weight is ALPHA / sqrt(R)
-    dropout_rate: float = 0.25  # of the update's input, in training
-    encoder: str = "both"  # which towers are updated: both, text or vision
+    dropout_rate: float = option(0.25, least=0, below=1)  # of the update's input, in training
+    encoder: str = option("both", choices=("both", "text", "vision"))  # which towers are updated
     params: str = "qkv"  # which projections: some of q, k and v
-    logit_scale: float = 100.0
-    n_iters: int = 500  # updates for each shot, the schedule a cosine over all of them; 0: OPTIM.MAX_EPOCH epochs
+    logit_scale: float = option(100.0, least=0)
+    # Updates for each shot, the schedule a cosine over all of them; 0: OPTIM.MAX_EPOCH epochs.
+    n_iters: int = option(500, least=0, most=1_000_000)
+
+    def check(self, where: str) -> None:
+        """Refuse projections that there are not."""
+        if not self.params or not set(self.params) <= set(QKV):
+            raise UserError(f"{where}PARAMS is {self.params!r}: give some of q, k and v, as {QKV!r}")
 
 
 @LEARNERS.register
@@ -44,12 +51,6 @@ class CLIPLoRA(Learner):
     def __init__(self, backbone: Backbone, names: Sequence[str], options: CLIPLoRAOptions, seed: int, texts: Texts):
         super().__init__(backbone, names, options, seed, texts)
         need_transformers(backbone, "CLIPLoRA")
-        at_least(options, "TRAINER.CLIPLORA.", r=1, n_iters=0)
-        one_of(options.encoder, "TRAINER.CLIPLORA.ENCODER", ("both", "text", "vision"))
-        if not options.params or not set(options.params) <= set(QKV):
-            raise UserError(f"TRAINER.CLIPLORA.PARAMS is {options.params!r}: give some of q, k and v, as {QKV!r}")
-        if not 0 <= options.dropout_rate < 1:
-            raise UserError(f"TRAINER.CLIPLORA.DROPOUT_RATE is {options.dropout_rate}: give 0 or more, and less than 1")
         self.scaling = options.alpha / math.sqrt(options.r)
         with seeded(seed, "lora"):
             for tower, width, part in (
@@ -60,6 +61,10 @@ class CLIPLoRA(Learner):
                 rows = [Updates(width, options) for _ in range(part.layers if updated else 0)]
                 setattr(self, tower, nn.ModuleList(rows).to(backbone.device))
         self.begin_epoch(0)
+
+    @classmethod
+    def ignored(cls, options: CLIPLoRAOptions) -> set[str]:
+        return {"OPTIM.MAX_EPOCH", *(f"OPTIM.{key}" for key in SCHEDULE_KEYS)} if options.n_iters else set()
 
     def begin_epoch(self, epoch: int) -> None:
         """The epoch's random numbers, those of dropout."""

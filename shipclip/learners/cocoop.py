@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ..backbones.base import Backbone, normalise
-from ..backbones.prompts import ClassTokens, class_prompts, initial_context
+from ..backbones.prompts import ClassTokens, class_prompts, initial_context, words_of
+from ..options import option
 from ..rng import seeded, stream
 from ..texts import Texts
 from .base import LEARNERS, Classifier, Learner, LearnerOptions
@@ -20,7 +21,7 @@ PROMPTS_AT_ONCE = 4096  # image x class prompts in one pass when nothing is lear
 
 @dataclass(frozen=True)
 class CoCoOpOptions(LearnerOptions):
-    n_ctx: int = 16  # number of context vectors
+    n_ctx: int = option(16, least=1, most=1000)  # number of context vectors
     ctx_init: str = ""  # start from these words; sets the number of vectors
 
 
@@ -29,12 +30,17 @@ class CoCoOp(Learner):
     """Context vectors, `ctx`, and the meta-net, d -> d / 16 -> w, that makes an image's bias, are learned."""
 
     Options = CoCoOpOptions
+    unfrozen = "CoCoOp makes class features anew for each image, with the text tower"
 
     def __init__(self, backbone: Backbone, names: Sequence[str], options: CoCoOpOptions, seed: int, texts: Texts):
         super().__init__(backbone, names, options, seed, texts)
         rng = stream(seed, "context")
         self.ctx = nn.Parameter(initial_context(backbone, options.n_ctx, options.ctx_init, rng=rng))
         self.meta_net = meta_net(backbone, seed)
+
+    @classmethod
+    def ignored(cls, options: CoCoOpOptions) -> set[str]:
+        return {"N_CTX"} if words_of(options.ctx_init) not in (0, options.n_ctx) else set()
 
     def classifier(self, names: Sequence[str], scale: float | None = None) -> Classifier:
         classes, factor = self.tokens(names, len(self.ctx)), self.scale(scale)

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from torch import nn
 
 from ..backbones.base import Backbone, normalise
-from ..backbones.prompts import POSITIONS, class_prompts, initial_context
+from ..backbones.prompts import POSITIONS, class_prompts, initial_context, words_of
 from ..errors import UserError
-from ..options import one_of
+from ..names import numbered
+from ..options import option
 from ..rng import stream
 from ..texts import Texts
 from .base import LEARNERS, CosineClassifier, Learner, LearnerOptions
@@ -18,10 +19,10 @@ from .base import LEARNERS, CosineClassifier, Learner, LearnerOptions
 
 @dataclass(frozen=True)
 class CoOpOptions(LearnerOptions):
-    n_ctx: int = 16  # number of context vectors
+    n_ctx: int = option(16, least=1, most=1000)  # number of context vectors
     csc: bool = False  # a context for each class
     ctx_init: str = ""  # start from these words; sets the number of vectors, always shared
-    class_token_position: str = "end"  # end, middle or front
+    class_token_position: str = option("end", choices=POSITIONS)  # of the name in the context
 
 
 @LEARNERS.register
@@ -29,27 +30,50 @@ class CoOp(Learner):
     """Only the context, `ctx`, is learned: (n, w), or (C, n, w) with a context for each class."""
 
     Options = CoOpOptions
+    has_class_features = True
 
     def __init__(self, backbone: Backbone, names: Sequence[str], options: CoOpOptions, seed: int, texts: Texts):
         super().__init__(backbone, names, options, seed, texts)
-        one_of(options.class_token_position, "TRAINER.COOP.CLASS_TOKEN_POSITION", POSITIONS)
         if options.csc and options.ctx_init:
             print("Note: a context that starts from words is shared, so TRAINER.COOP.CSC is ignored")
         n_classes = len(self.names) if options.csc else 0
         rng = stream(seed, "context")
         self.ctx = nn.Parameter(initial_context(backbone, options.n_ctx, options.ctx_init, n_classes, rng))
 
+    @classmethod
+    def ignored(cls, options: CoOpOptions) -> set[str]:
+        if not options.ctx_init:
+            return set()
+        return {"CSC"} if words_of(options.ctx_init) == options.n_ctx else {"CSC", "N_CTX"}
+
     @property
     def n_ctx(self) -> int:
         return self.ctx.shape[-2]
 
-    def check_classes(self, names: Sequence[str]) -> None:
-        if self.ctx.dim() == 3 and len(names) != len(self.names):
-            raise UserError(
-                f"{len(names) - len(self.names)} classes have no training image, so TRAINER.COOP.CSC cannot give them "
-                "a context of their own: use a shared one"
+    def trained_on(self, names: Sequence[str] | None) -> None:
+        if self.ctx.dim() == 3 and names is None:
+            print(
+                "Warning: the checkpoint does not tell its classes, so each context is taken for the class in its place"
             )
+        elif self.ctx.dim() == 3 and names is not None:
+            self.names = tuple(names)
+
+    def check_classes(self, names: Sequence[str]) -> None:
+        if self.ctx.dim() == 3:
+            self._places(names)
+
+    def _places(self, names: Sequence[str]) -> list[int]:
+        """Whose contexts of the trained classes these classes have."""
+        label = {key: i for i, key in enumerate(numbered(self.names))}
+        missing = [key[0] for key in numbered(names) if key not in label]
+        if missing:
+            raise UserError(
+                f"{len(missing)} classes have no training image, so TRAINER.COOP.CSC cannot give them a context of "
+                f"their own ({missing[0]!r} first): use a shared one"
+            )
+        return [label[key] for key in numbered(names)]
 
     def classifier(self, names: Sequence[str], scale: float | None = None) -> CosineClassifier:
-        prompts = class_prompts(self.ctx, self.tokens(names, self.n_ctx), self.options.class_token_position)
+        ctx = self.ctx if self.ctx.dim() == 2 or names == self.names else self.ctx[self._places(names)]
+        prompts = class_prompts(ctx, self.tokens(names, self.n_ctx), self.options.class_token_position)
         return CosineClassifier(normalise(self.backbone.text(prompts)[0]), self.scale(scale))

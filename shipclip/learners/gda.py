@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..backbones.base import Backbone
 from ..features.bank import FeatureBank
-from ..options import one_of
+from ..options import option
 from ..texts import Texts
 from .base import LEARNERS, Classifier, ClassLearner, TrainingFreeOptions
 
@@ -22,10 +22,11 @@ ALPHAS = (1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0)  # tried on validation images
 
 @dataclass(frozen=True)
 class GDAOptions(TrainingFreeOptions):
-    alpha: float = 0.0  # weight of the Gaussians' logits; 0: chosen on validation images, 1 where there are none
+    # Weight of the Gaussians' logits; 0: chosen on validation images, 1 where there are none.
+    alpha: float = option(0.0, least=0)
     # Of the classes with images: "ridge", Kubokawa and Srivastava's estimate of the pooled covariance (eq. 4, the
     # authors' few-shot code), or "mean", the inverse of the classes' mean covariance (their base-to-new code).
-    covariance: str = "ridge"
+    covariance: str = option("ridge", choices=("ridge", "mean"))
 
 
 @LEARNERS.register
@@ -39,10 +40,10 @@ class GDA(ClassLearner):
 
     Options = GDAOptions
     wants_validation = True
+    of_each_class = ("means",)
 
     def __init__(self, backbone: Backbone, names: Sequence[str], options: GDAOptions, seed: int, texts: Texts):
         super().__init__(backbone, names, options, seed, texts)
-        one_of(options.covariance, "TRAINER.GDA.COVARIANCE", ("ridge", "mean"))
         d, device = backbone.dim, backbone.device
         self.register_buffer("features", torch.zeros(0, d, device=device))  # (N, d)
         self.register_buffer("means", torch.zeros(0, d, device=device))  # (C, d)
@@ -59,6 +60,9 @@ class GDA(ClassLearner):
             self.precision = inverse_of_mean(features, labels, len(self.names))
         if not self.options.alpha and validation is not None and len(validation):
             self.alpha.data.fill_(self.best_alpha(validation.features[0], validation.labels))
+
+    def chosen(self) -> dict[str, float]:
+        return {"alpha": float(self.alpha)}
 
     def best_alpha(self, x: Tensor, labels: Tensor) -> float:
         """The first of ALPHAS with the highest accuracy on features (N, d) among the classes that they are of."""

@@ -9,14 +9,15 @@ import torch
 from torch import nn
 
 from ..backbones.base import Backbone
-from ..options import one_of
+from ..options import option
 from ..texts import Texts
 from .base import LEARNERS, Classifier, ClassLearner, LearnerOptions
 
 
 @dataclass(frozen=True)
 class LinearProbeOptions(LearnerOptions):
-    init: str = "text"  # W starts from the hand-written prompts' class features, or from zero
+    # W starts from the hand-written prompts' class features, or from zero.
+    init: str = option("text", choices=("text", "zero"))
 
 
 @LEARNERS.register
@@ -24,10 +25,10 @@ class LinearProbe(ClassLearner):
     """Logits = scale * x W^T + b; a class that training did not show keeps its text feature and no bias."""
 
     Options = LinearProbeOptions
+    of_each_class = ("weight", "bias")
 
     def __init__(self, backbone: Backbone, names: Sequence[str], options: LinearProbeOptions, seed: int, texts: Texts):
         super().__init__(backbone, names, options, seed, texts)
-        one_of(options.init, "TRAINER.LINEARPROBE.INIT", ("text", "zero"))
         weight = self.text_features(self.names).clone()
         self.weight = nn.Parameter(weight if options.init == "text" else torch.zeros_like(weight))  # (C, d)
         self.bias = nn.Parameter(torch.zeros(len(weight), device=weight.device))

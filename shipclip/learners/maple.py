@@ -15,7 +15,7 @@ from ..backbones.hooks import Hooks
 from ..backbones.prompts import Prompts
 from ..backbones.towers import need_transformers
 from ..errors import UserError
-from ..options import at_least
+from ..options import option
 from ..rng import seeded, stream
 from ..texts import Texts
 from .base import LEARNERS, Classifier, Learner, LearnerOptions
@@ -25,9 +25,9 @@ WORDS_UP_TO = 4  # with more context vectors than this CTX_INIT is not used (the
 
 @dataclass(frozen=True)
 class MaPLeOptions(LearnerOptions):
-    n_ctx: int = 2  # number of context vectors
+    n_ctx: int = option(2, least=1, most=1000)  # number of context vectors
     ctx_init: str = "a photo of a"  # the first N_CTX start from these words, the other words stay in front of the name
-    prompt_depth: int = 9  # layers whose input has learned context; 1: the first alone
+    prompt_depth: int = option(9, least=1, most=1000)  # layers whose input has learned context; 1: the first alone
 
 
 @LEARNERS.register
@@ -44,7 +44,6 @@ class MaPLe(Learner):
     def __init__(self, backbone: Backbone, names: Sequence[str], options: MaPLeOptions, seed: int, texts: Texts):
         super().__init__(backbone, names, options, seed, texts)
         need_transformers(backbone, "MaPLe")
-        at_least(options, "TRAINER.MAPLE.", n_ctx=1, prompt_depth=1)
         n, w, device = options.n_ctx, backbone.width, backbone.device
         ctx, self.words = self._start()
         self.ctx = nn.Parameter(ctx.float())
@@ -55,6 +54,10 @@ class MaPLe(Learner):
         vectors = [nn.Parameter((torch.randn(n, w, generator=rng) * 0.02).to(device)) for _ in range(layers)]
         self.compound_prompts_text = nn.ParameterList(vectors)
         self.compound_prompt_projections = nn.ModuleList(copy.deepcopy(deep) for _ in range(layers))
+
+    @classmethod
+    def ignored(cls, options: MaPLeOptions) -> set[str]:
+        return {"CTX_INIT"} if options.n_ctx > WORDS_UP_TO else set()
 
     def _start(self) -> tuple[Tensor, str]:
         """The context vectors before training, (n, w), and the words that stand between them and the name."""

@@ -4,26 +4,54 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..backbones.base import Backbone, normalise
+from ..errors import UserError
 from ..features.bank import FeatureBank
+from ..options import option
 from ..texts import Texts
 from .base import LEARNERS, Classifier, ClassLearner, LearnerOptions, TrainingFreeOptions
 
 
 @dataclass(frozen=True)
 class TipAdapterOptions(TrainingFreeOptions):
-    alpha: float = 1.0  # weight of the votes
-    beta: float = 5.5  # how fast a vote fades with distance
+    alpha: float = option(1.0, least=0)  # weight of the votes
+    beta: float = option(5.5, least=0)  # how fast a vote fades with distance
 
 
 @dataclass(frozen=True)
 class TipAdapterFOptions(LearnerOptions):
-    alpha: float = 1.0
-    beta: float = 5.5
+    alpha: float = option(1.0, least=0)
+    beta: float = option(5.5, least=0)
+
+
+@dataclass(frozen=True)
+class CacheClassifier:
+    """Logits = scale * x text^T + alpha * exp(-beta (1 - x keys^T)) votes.
+
+    Attributes:
+        keys: (N, d).
+        votes: which class each votes for, (N, C).
+        text: class features, (C, d).
+        scale, alpha, beta: as above.
+    """
+
+    keys: Tensor
+    votes: Tensor
+    text: Tensor
+    scale: float
+    alpha: float
+    beta: float
+
+    def __call__(self, x: Tensor) -> Tensor:
+        x = x.to(self.keys.dtype)
+        affinity = x @ self.keys.T  # (B, N)
+        votes = torch.exp(-self.beta * (1 - affinity)) @ self.votes
+        return self.scale * x @ self.text.T + self.alpha * votes  # (B, C)
 
 
 @LEARNERS.register
@@ -46,6 +74,14 @@ class TipAdapter(ClassLearner):
         self.keys.data = normalise(bank.features.mean(dim=0))
         self.labels = bank.labels
 
+    def check_state(self, state: dict[str, Any], file: Any) -> None:
+        super().check_state(state, file)
+        labels, n = state["labels"], len(state.get("_extra_state", {"names": self.names})["names"])
+        if len(labels) != len(state["keys"]) or (len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < n):
+            raise UserError(
+                f"{file} is damaged: its labels are not those of its {len(state['keys'])} keys and {n} classes"
+            )
+
     def add_classes(self, names: Sequence[str], features: Tensor) -> None:
         new = torch.arange(len(names), device=self.labels.device) + len(self.names)
         self.keys.data = torch.cat([self.keys.data, features.flatten(0, 1)])
@@ -53,17 +89,10 @@ class TipAdapter(ClassLearner):
         self.names = (*self.names, *names)
 
     def classifier(self, names: Sequence[str], scale: float | None = None) -> Classifier:
-        class_features, factor = self.text_features(names), self.scale(scale)
         place = self.places(names)  # (C,)
         votes_for = (self.labels[:, None] == place).to(self.keys.dtype)  # (N, C)
-
-        def logits(x: Tensor) -> Tensor:
-            x = x.to(self.keys.dtype)
-            affinity = x @ self.keys.T  # (B, N)
-            votes = torch.exp(-self.options.beta * (1 - affinity)) @ votes_for
-            return factor * x @ class_features.T + self.options.alpha * votes  # (B, C)
-
-        return logits
+        text, factor = self.text_features(names), self.scale(scale)
+        return CacheClassifier(self.keys, votes_for, text, factor, self.options.alpha, self.options.beta)
 
 
 @LEARNERS.register

@@ -5,9 +5,12 @@
     shipclip figures curves RUN ...    losses of each epoch, of both stages
     shipclip figures shots OUTPUT      few-shot curves with error bars
     shipclip figures scatter OUTPUT    base against new accuracy of all methods
+    shipclip figures reliability RUN   confidence against accuracy; of a model before and after calibration
+    shipclip figures coverage RUN ...  the error that is left where the least sure answers are held back
 
-RUN is the folder of a finished run (of SHIP, for the first two), OUTPUT a tree of results. A picture of a run lies in
-the run's folder, one of a tree in its figures/, unless --out says otherwise. Nothing is trained.
+RUN is the folder of a finished run (of SHIP, for the first two; of a model, for the last two), OUTPUT a tree of
+results. A picture of a run lies in the run's folder, one of a tree in its figures/, unless --out says otherwise.
+Nothing is trained.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from ..method import Method
 from ..opening import open_run
 from ..rng import stream
 from . import pictures
+from .confidence_pictures import coverage, reliability
 from .tables import Row, tables_of
 from .tree import read_log, runs_below
 
@@ -138,7 +142,7 @@ def losses_in(log: str) -> list[tuple[str, int, float]]:
 
 
 def shots(args: argparse.Namespace) -> Figure:
-    return pictures.few_shot_curves(rows_of(args, "few_shot", lambda row: bool(row.values.get("h"))))
+    return pictures.few_shot_curves(rows_of(args, "few_shot", lambda row: bool(row.values.get("h")) and row.shots > 0))
 
 
 def scatter(args: argparse.Namespace) -> Figure:
@@ -164,6 +168,8 @@ DRAWN: dict[str, Callable[[argparse.Namespace], Figure]] = {
     "curves": curves,
     "shots": shots,
     "scatter": scatter,
+    "reliability": lambda args: reliability(args.folders),
+    "coverage": lambda args: coverage(args.folders),
 }
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from .tables import HEADINGS, Table
+from .columns import HEADINGS
+from .tables import Table
 
 LATEX = {character: f"\\{character}" for character in "&%_#${}"}
 LATEX |= {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}"}
@@ -107,7 +108,8 @@ def as_html(tables: list[Table], folder: Path) -> str:
         image = f'<img alt="{name}" src="data:image/png;base64,{data}">'
         parts.append(f"<figure>{image}<figcaption>{name}</figcaption></figure>")
     title = html.escape(f"Results in {folder.resolve().name}")
-    head = f'<meta charset="utf-8">\n<title>{title}</title>\n<style>{STYLE}</style>'
+    phone = '<meta name="viewport" content="width=device-width, initial-scale=1">'  # else tables shrink to nothing
+    head = f'<meta charset="utf-8">\n{phone}\n<title>{title}</title>\n<style>{STYLE}</style>'
     body = "\n".join(parts)
     return (
         f'<!doctype html>\n<html lang="en">\n<head>{head}</head>\n<body>\n<h1>{title}</h1>\n{body}\n</body>\n</html>\n'

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib import font_manager
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
@@ -18,10 +21,15 @@ from .tables import LABELS, Row
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999933")
 MARKERS = "osD^vPX*"
+# The first that is installed draws what the others lack: names in Chinese, Japanese, Korean ...
+FONTS = ("Noto Sans CJK JP", "Noto Sans CJK SC", "Source Han Sans", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei")
+FONTS += ("IPAGothic", "Droid Sans Fallback", "Hiragino Sans", "PingFang SC", "Microsoft YaHei", "Malgun Gothic")
+FONTS += ("Arial Unicode MS", "Noto Sans", "Unifont")
 SPAN = 6.0  # percentage points that a picture of accuracies shows at least
 matplotlib.rcParams.update(
     {
         "font.size": 13,
+        "font.family": ["DejaVu Sans", *(name for name in FONTS if name in font_manager.get_font_names())],
         "axes.spines.top": False,
         "axes.spines.right": False,
         "axes.grid": True,
@@ -35,12 +43,18 @@ matplotlib.rcParams.update(
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:
-    """Write <stem>.png and <stem>.svg, each whole or not at all."""
+    """Write <stem>.png and <stem>.svg, each whole or not at all; signs that no font here has are told."""
     files = [stem.with_name(f"{stem.name}.{kind}") for kind in ("png", "svg")]
-    for file in files:
-        with replacing(file) as temporary:
-            metadata = {"Date": None} if file.suffix == ".svg" else None
-            figure.savefig(temporary, format=file.suffix[1:], dpi=150, bbox_inches="tight", metadata=metadata)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for file in files:
+            with replacing(file) as temporary:
+                metadata = {"Date": None} if file.suffix == ".svg" else None
+                figure.savefig(temporary, format=file.suffix[1:], dpi=150, bbox_inches="tight", metadata=metadata)
+    lacking = {chr(int(match[1])) for w in caught if (match := re.match(r"Glyph (\d+) ", str(w.message)))}
+    if lacking:
+        signs = "".join(sorted(lacking)[:10])
+        print(f"Note: no font here has {len(lacking)} signs of the picture ({signs}): install one, Noto Sans CJK say")
     return files
 
 
@@ -169,7 +183,7 @@ def few_shot_curves(rows: Sequence[Row]) -> Figure:
             if not own:
                 continue
             ax.errorbar(
-                [row.shots * 1.02 ** (i - len(methods) / 2) for row in own],  # side by side, so that bars don't hide
+                [row.shots * 1.02 ** (i - (len(methods) - 1) / 2) for row in own],  # side by side: bars don't hide
                 [row.mean(column) for row in own],
                 [row.deviation(column) for row in own],
                 color=COLOURS[i % len(COLOURS)],
@@ -180,6 +194,7 @@ def few_shot_curves(rows: Sequence[Row]) -> Figure:
                 label=", ".join(filter(None, (LABELS.get(method, method), config))),
             )
         ax.set_xscale("log", base=2)
+        ax.set_xlim(shots[0] / 1.5, shots[-1] * 1.5)  # of one number of shots too, points stand about their tick
         ax.xaxis.set_major_locator(FixedLocator(shots))
         ax.xaxis.set_minor_locator(NullLocator())
         ax.set_xticklabels(map(str, shots))

@@ -1,6 +1,7 @@
 """Tables of any tree of results: rows for whatever differs, means and spread over seeds.
 
     shipclip report output/                                  every experiment in it, to the console
+    shipclip report output/ --confidence                     calibration errors, Brier, AURC, OpenworldAUC
     shipclip report output/ --out tables.md --out page.html  also .csv, .tex, .json
 
 Reads the results.json of each run below the folder, or log.txt where a run (of CoOp's own trainers, say) left none. A
@@ -15,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..files import write_text
+from .columns import CONFIDENCE
 from .formats import as_csv, as_html, as_json, as_latex, as_markdown, as_text
 from .tables import Table, tables_of
 from .tree import runs_below
@@ -36,6 +38,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("folder", type=Path, help="root of the results")
     parser.add_argument("--seeds", type=int, nargs="+", default=None, help="those that count; missing ones are told")
     parser.add_argument("--out", type=Path, action="append", default=[], help="write to this file; its suffix decides")
+    parser.add_argument(
+        "--confidence", action="store_true", help="how far probabilities can be trusted, not accuracies"
+    )
     args = parser.parse_args(argv)
     unknown = [str(file) for file in args.out if file.suffix not in FORMATS]
     if unknown:
@@ -43,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
     if not args.folder.is_dir():
         return fail(f"there is no folder {args.folder}")
     try:
-        tables = tables_of(runs_below(args.folder), args.seeds)
+        tables = tables_of(runs_below(args.folder), args.seeds, CONFIDENCE if args.confidence else ())
     except ValueError as error:
         return fail(str(error))
     if not tables:

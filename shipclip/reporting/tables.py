@@ -10,50 +10,8 @@ from statistics import fmean, pstdev
 from typing import Any
 
 from ..evaluate import harmonic_mean
+from .columns import BASE_NEW, CONFIDENCE, DIGITS, EXPLANATIONS, HARMONIC, HEADINGS, QUALITY, VIEWS
 from .tree import Run
-
-HEADINGS = {
-    "accuracy": "accuracy",
-    "base": "base",
-    "new": "new",
-    "h": "H",
-    "joint_base": "joint base",
-    "joint_new": "joint new",
-    "joint_h": "joint H",
-    "u": "U",
-    "s": "S",
-    "gzsl_h": "H",
-    "calibrated_u": "U, calibrated",
-    "calibrated_s": "S, calibrated",
-    "calibrated_h": "H, calibrated",
-    "frechet": "Frechet, new",
-    "cosine": "cosine, new",
-    "synthetic_to_real": "synthetic to real, new",
-    "real_to_synthetic": "real to synthetic, new",
-    "train_s": "training (s)",
-}
-DIGITS = {"frechet": 2, "cosine": 2}  # others 1
-HARMONIC = {  # means of two columns
-    "h": ("base", "new"),
-    "joint_h": ("joint_base", "joint_new"),
-    "gzsl_h": ("u", "s"),
-    "calibrated_h": ("calibrated_u", "calibrated_s"),
-}
-BASE_NEW = ("base", "new", "h", "joint_base", "joint_new", "joint_h")
-QUALITY = ("frechet", "cosine", "synthetic_to_real", "real_to_synthetic")
-VIEWS = {  # which columns an experiment shows
-    "gzsl": ("u", "s", "gzsl_h", "calibrated_u", "calibrated_s", "calibrated_h"),
-    "cross_dataset": ("accuracy",),
-    "ablation": ("base", "new", "h", "joint_h", *QUALITY, "train_s"),
-}
-EXPLANATIONS = {
-    "base": "base, new: each among its own classes; H: their harmonic mean, of each seed, then averaged.",
-    "joint_base": "joint: base and new images among all classes together.",
-    "u": "U, S: unseen and seen classes among all classes, mean over classes; H: their harmonic mean.",
-    "calibrated_u": "calibrated: a penalty on seen classes' logits, chosen within the seen classes (it may be 0).",
-    "frechet": "Frechet, cosine: synthetic against real test features of new classes, mean over classes; synthetic to "
-    "real: accuracy on real of a logistic regression trained on synthetic ones, and the reverse.",
-}
 
 ORDER = ("ZeroshotCLIP", "ZeroshotCLIP2", "CoOp", "CoCoOp")
 UPPER_BOUND = "CoOp-all"
@@ -148,8 +106,9 @@ class Table:
         return out
 
 
-def tables_of(runs: list[Run], seeds: Iterable[int] | None = None) -> list[Table]:
-    """A table for each experiment, and one of its own for runs on validation images."""
+def tables_of(runs: list[Run], seeds: Iterable[int] | None = None, view: Iterable[str] = ()) -> list[Table]:
+    """A table for each experiment, and one of its own for runs on validation images; with the columns of a view in
+    place of the experiment's own."""
     wanted = None if seeds is None else sorted(set(seeds))
     groups: dict[str, list[Run]] = {}
     for run in runs:
@@ -157,11 +116,11 @@ def tables_of(runs: list[Run], seeds: Iterable[int] | None = None) -> list[Table
             validated = ", validation within the base classes" if run.subset == "dev" else ""
             name = f"{run.experiment.replace('_dev', '')}{validated}"
             groups.setdefault(name, []).append(run)
-    tables = (table_of(name, group, wanted) for name, group in groups.items())
+    tables = (table_of(name, group, wanted, tuple(view)) for name, group in groups.items())
     return [table for table in tables if table.rows]
 
 
-def table_of(name: str, runs: list[Run], seeds: list[int] | None) -> Table:
+def table_of(name: str, runs: list[Run], seeds: list[int] | None, view: tuple[str, ...] = ()) -> Table:
     rows: dict[tuple, Row] = {}
     for run in runs:
         # Runs of one method that differ only in what they were tested on belong to one row.
@@ -176,7 +135,7 @@ def table_of(name: str, runs: list[Run], seeds: list[int] | None) -> Table:
         for seed in set(row.seeds("base")) & set(row.seeds("new")):
             h = harmonic_mean(row.values["base"][seed], row.values["new"][seed])
             row.values.setdefault("h", {})[seed] = h
-    columns = choose_columns(re.split("[,/]", name)[0], rows.values())
+    columns = choose_columns(re.split("[,/]", name)[0], rows.values(), view)
     for row in rows.values():
         for plain in ("u", "s", "gzsl_h"):
             calibrated = f"calibrated_{plain.removeprefix('gzsl_')}"
@@ -243,17 +202,25 @@ def columns_of(run: Run) -> dict[str, float]:
     synthetic = figures.get("synthetic", {}).get("new", {})
     out = {column: figures.get(name) for column, name in names.items()}
     out |= {column: synthetic.get(column) for column in QUALITY}
+    out |= {column: value_at(figures.get("confidence", {}), place) for column, place in CONFIDENCE.items()}
     out = {column: value for column, value in out.items() if isinstance(value, (int, float))}
     if run.trained and run.time.get("train_s"):
         out["train_s"] = run.time["train_s"]
     return out
 
 
-def choose_columns(experiment: str, rows: Iterable[Row]) -> list[str]:
-    """The experiment's own view, or base and new where they were told apart, else the accuracy."""
+def value_at(figures: Any, place: tuple[str, ...]) -> Any:
+    """What stands at a place of nested figures; None where there is nothing."""
+    for key in place:
+        figures = figures.get(key) if isinstance(figures, dict) else None
+    return figures
+
+
+def choose_columns(experiment: str, rows: Iterable[Row], view: tuple[str, ...] = ()) -> list[str]:
+    """The given view, or the experiment's own, or base and new where they were told apart, else the accuracy."""
     there = {column for row in rows for column in row.values}
-    view = VIEWS.get(experiment)
-    if view is None:
+    view = view or VIEWS.get(experiment, ())
+    if not view:
         view = (*BASE_NEW, "train_s") if there & {"base", "new"} else ("accuracy", "train_s")
     return [column for column in view if column in there]
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import unicodedata
 from pathlib import Path
 
@@ -112,6 +113,20 @@ MISTAKES = {
     "same name after mapping": (lambda r: write(r, "names.csv", "class,name\nfox,dog\n"), "same name 'dog'"),
     "mapping of nothing": (lambda r: write(r, "names.csv", "class,name\ncta,x\n"), "gives a name to 'cta', .*'cat'"),
     "mapping without header": (lambda r: write(r, "names.csv", "cat,lynx\nx,y\n"), "first line must be class,name"),
+    "mapping of one line": (lambda r: write(r, "names.csv", "cat,lynx\n"), "first line must be class,name"),
+    "a field of 200 kB": (lambda r: write(r, "names.csv", f"class,name\ncat,{'x' * 200_000}\n"), "names.csv is no CSV"),
+    "JSON without end": (
+        lambda r: (unlist(r, ""), (r / "images.csv").unlink(), write(r, "images.json", "[" * 100_000)),
+        "images.json is no JSON",
+    ),
+    "same name in a file": (
+        lambda r: write(r, "classnames.txt", "# x\nDog\n"),
+        r"'dog' and 'Dog' \(classnames.txt, line 2\) in .* have the same name",
+    ),
+    "a folder whose name is no text": (
+        lambda r: touch(Path(os.fsdecode(os.fsencode(r / "train") + b"/caf\xe9")), 1),
+        "which is no text: rename it",
+    ),
     "mapping with gaps": (lambda r: write(r, "names.csv", "class,name\ncat,\n"), "row 1: class 'cat', name ''"),
     "in two splits": (
         lambda r: unlist(r, "path,class,split\na.jpg,cat,train\na.jpg,cat,test\n"),

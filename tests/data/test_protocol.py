@@ -158,9 +158,11 @@ def test_a_missing_image_is_named(caltech: Path):
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("{", "is not a split file"),
+        ("{", "is no JSON"),
         ('{"train": []}', "is not a split file"),
         ('{"train": [["a"]], "val": [], "test": []}', "is not a split file"),
+        ('{"train": {}, "val": [], "test": []}', "is not a split file"),
+        ("[" * 100_000, "is no JSON"),
         ('{"train": [["a", 0, "x"], ["b", 0, "y"]], "val": [], "test": []}', "calls class 0 both 'x' and 'y'"),
     ],
 )
@@ -174,10 +176,35 @@ def test_a_test_image_of_no_trained_class_is_named(caltech: Path):
     task(Caltech101, caltech)
     file = caltech / "caltech-101" / "split_zhou_Caltech101.json"
     content = json.loads(file.read_text())
-    content["test"][0][1:] = [9, "unicorn"]
+    new = len({row[1] for row in content["train"]})
+    content["test"][0][1:] = [new, "unicorn"]
     file.write_text(json.dumps(content))
-    with pytest.raises(ValueError, match=r"the test image .* is of class 9 \(unicorn\), of which there is no training"):
+    with pytest.raises(ValueError, match=rf"image .* is of class {new} \(unicorn\), of which there is no training"):
         task(Caltech101, caltech)
+
+
+@pytest.mark.parametrize(
+    ("part", "entry", "sentence"),
+    [
+        ("train", [-7, "accordion"], r"train has the entry \['.*', -7, 'accordion'\]"),
+        ("train", [1.5, "accordion"], r"train has the entry \['.*', 1.5, 'accordion'\]"),
+        ("train", ["0", "accordion"], r"train has the entry \['.*', '0', 'accordion'\]"),
+        ("train", [99, "accordion"], "has 5 classes, 99 among them, no 4: number them from 0"),
+        ("train", [4, "{twin}"], "have the same name"),
+        ("train", [4, ""], "has an empty class name"),
+    ],
+)
+def test_labels_and_names_of_a_split_file_are_held_to_sense(caltech: Path, part: str, entry: list, sentence: str):
+    """A slip in one row made another number of classes, or two of one name, without a word."""
+    task(Caltech101, caltech)
+    file = caltech / "caltech-101" / "split_zhou_Caltech101.json"
+    content = json.loads(file.read_text())
+    twin = content["train"][-1][2].upper()
+    content[part][0][1:] = [value.format(twin=twin) if isinstance(value, str) else value for value in entry]
+    file.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=f"split_zhou_Caltech101.json.* {sentence}|{sentence}") as found:
+        task(Caltech101, caltech)
+    assert str(file) in str(found.value)
 
 
 def test_an_image_in_two_parts_of_a_split_file_is_told(caltech: Path, capsys: pytest.CaptureFixture):

@@ -77,7 +77,10 @@ def test_a_backbone_may_ask_for_the_whole_image_squashed(image: Image.Image):
         ({"size": (224, 224)}, r"INPUT.SIZE is \(224, 224\), but small reads images of 32 x 32"),
         ({"interpolation": "nearest"}, "INPUT.INTERPOLATION is 'nearest', but small was trained with 'bicubic'"),
         ({"pixel_mean": (0.1, 0.1, 0.1)}, r"INPUT.PIXEL_MEAN is .*, but small was trained with \(0.5, 0.4, 0.3\)"),
-        ({"pixel_std": (0.1,)}, "INPUT.PIXEL_STD is .*: leave INPUT.PIXEL_STD out"),
+        ({"pixel_std": (0.1, 0.1, 0.1)}, "INPUT.PIXEL_STD is .*: leave INPUT.PIXEL_STD out"),
+        ({"pixel_std": (0.1,)}, r"INPUT.PIXEL_STD is \(0.1,\): give 0 or 3 values"),
+        ({"rrcrop_scale": (1.0, 0.5)}, r"INPUT.RRCROP_SCALE is \(1.0, 0.5\): give the smaller share first"),
+        ({"gb_k": -3}, "INPUT.GB_K is -3: give at least 1"),
         ({"transforms": ("random_flipp",)}, "one of INPUT.TRANSFORMS is 'random_flipp': choose one of"),
     ],
 )

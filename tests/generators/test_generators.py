@@ -169,5 +169,5 @@ def test_residuals_bring_back_the_spread_that_the_mean_leaves_out(name: str, cli
 
 
 def test_an_unknown_observation_is_refused(clip: Backbone):
-    with pytest.raises(UserError, match=r"GENERATOR\.OBSERVATION.*residuals"):
+    with pytest.raises(UserError, match="OBSERVATION is 'noise': choose one of mean, residuals"):
         made(clip, "VAE", observation="noise")

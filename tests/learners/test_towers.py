@@ -117,7 +117,7 @@ def test_the_length_of_training_is_counted_in_updates_a_shot(deep: Backbone):
         ({"params": ""}, "PARAMS is '': give some of q, k and v"),
         ({"encoder": "image"}, "ENCODER is 'image': choose one of both, text, vision"),
         ({"r": 0}, "TRAINER.CLIPLORA.R is 0: give at least 1"),
-        ({"dropout_rate": 1.0}, "DROPOUT_RATE is 1.0: give 0 or more, and less than 1"),
+        ({"dropout_rate": 1.0}, "DROPOUT_RATE is 1.0: give at least 0 and less than 1"),
     ],
 )
 def test_what_lora_cannot_work_with_is_refused(changed: dict[str, Any], sentence: str, deep: Backbone):

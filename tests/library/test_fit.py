@@ -113,7 +113,7 @@ def test_learners_on_images_are_saved_and_opened_too(learner: str, photos: Path,
 def test_a_saved_model_has_no_pickle_in_it(model: shipclip.Classifier, tmp_path: Path):
     model.save(tmp_path / "m")
     assert sorted(p.name for p in (tmp_path / "m").iterdir()) == [
-        *("README.md", "classes.json", "config.json", "head.safetensors")
+        *("README.md", "classes.json", "config.json", "head.safetensors", "training.safetensors")
     ]
     config = json.loads((tmp_path / "m" / "config.json").read_text())
     assert config["backbone"] == {"name": "MiniCLIP", "digest": model.backbone.digest}

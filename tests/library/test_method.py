@@ -146,7 +146,7 @@ def test_the_anchor_is_to_the_hand_written_texts(clip: Backbone):
 def test_an_anchor_needs_class_features(clip: Backbone):
     ship = made(clip, "CLIPAdapter", ShipOptions(anchor_weight=1.0, learner="CLIPAdapter"))
     with pytest.raises(UserError, match="ANCHOR_WEIGHT needs class features, and CLIPAdapter learns none: set it to 0"):
-        tuning.loss(ship, torch.eye(clip.dim)[:4], LABELS[:4], torch.Generator())
+        method.check(ship)
 
 
 def test_what_has_nothing_to_train_has_no_epochs(clip: Backbone):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from shipclip.errors import UserError
-from shipclip.options import at_least, flatten, key_of, merge, nest, one_of, read, tree_of
+from shipclip.options import checked, flatten, key_of, merge, nest, one_of, option, read, tree_of
 
 
 @dataclass(frozen=True)
@@ -126,11 +126,56 @@ def test_flat_keys_and_nested_ones():
     assert nest("A.B", 3) == {"A": {"B": 3}}
 
 
-def test_bounds_and_choices_are_told_with_their_key():
-    at_least(Outer(), "T.", epochs=5)
-    with pytest.raises(UserError, match="T.EPOCHS is 5: give at least 6"):
-        at_least(Outer(), "T.", epochs=6)
-    with pytest.raises(UserError, match="T.LR is nan: give at least 0"):
-        at_least(Outer(lr=float("nan")), "T.", lr=0)
-    with pytest.raises(UserError, match="T.NAME is 'VEA': choose one of VAE, GAN"):
-        one_of("VEA", "T.NAME", ("VAE", "GAN"))
+@dataclass(frozen=True)
+class Bounded:
+    epochs: int = option(7, least=6)
+    lr: float = option(0.1, least=0)
+    share: float = option(0.5, above=0, below=1)
+    width: int = option(4, least=1, most=8)
+    name: str = option("VAE", choices=("VAE", "GAN"))
+    scale: tuple[float, ...] = option((0.1, 1.0), of=float, sizes=(0, 2), least=0, most=1)
+    free: float = 0.0
+    count: int = 0
+
+    def check(self, where: str) -> None:
+        if self.scale and self.scale[0] > self.scale[1]:
+            raise UserError(f"{where}SCALE is reversed")
+
+
+BOUNDS = {
+    "T.EPOCHS is 5: give at least 6": {"EPOCHS": 5},
+    "T.LR is nan: give at least 0": {"LR": float("nan")},
+    "T.LR is inf: give at least 0": {"LR": "1e999"},
+    "T.SHARE is 0.0: give more than 0 and less than 1": {"SHARE": 0},
+    "T.SHARE is 1.0: give more than 0 and less than 1": {"SHARE": 1.0},
+    "T.WIDTH is 9: give at least 1 and at most 8": {"WIDTH": 9},
+    "T.NAME is 'VEA': choose one of VAE, GAN": {"NAME": "VEA"},
+    r"one of T.SCALE is 'x': give a number": {"SCALE": [0.1, "x"]},
+    r"one of T.SCALE is 2.0: give at least 0 and at most 1": {"SCALE": (0.1, 2)},
+    r"T.SCALE is \(0.1,\): give 0 or 2 values": {"SCALE": (0.1,)},
+    "T.SCALE is reversed": {"SCALE": (1, 0.5)},
+    "T.FREE is inf: give a finite number": {"FREE": 10**400},
+    "T.COUNT is 1000000000000000000000: give at most 2147483647": {"COUNT": 10**21},
+    "T.COUNT is a number of thousands of digits: give at most": {"COUNT": 10**5000},
+    "T.LR is None: give a number": {"LR": None},
+}
+
+
+@pytest.mark.parametrize("sentence", BOUNDS)
+def test_bounds_and_choices_are_told_with_their_key(sentence: str):
+    with pytest.raises(UserError, match=sentence):
+        read(Bounded, BOUNDS[sentence], "T.")
+
+
+def test_what_is_within_its_bounds_is_taken_as_it_is():
+    given = {"EPOCHS": "6", "SHARE": 0.999, "WIDTH": 8, "NAME": "GAN", "SCALE": [0, 1]}
+    assert read(Bounded, given) == Bounded(6, share=0.999, width=8, name="GAN", scale=(0.0, 1.0))
+    assert read(Bounded, {"SCALE": ()}).scale == ()
+
+
+def test_an_instance_made_by_hand_can_be_held_to_its_bounds():
+    assert checked(Bounded(), "T.") == Bounded()
+    with pytest.raises(UserError, match="T.WIDTH is 0: give at least 1"):
+        checked(Bounded(width=0), "T.")
+    with pytest.raises(UserError, match="KEY is 'x': choose one of a, b"):
+        one_of("x", "KEY", ("a", "b"))

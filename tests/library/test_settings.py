@@ -10,19 +10,15 @@ import pytest
 from shipclip.errors import UserError
 from shipclip.generators import GENERATORS
 from shipclip.learners import LEARNERS
-from shipclip.options import merge, nest, tree_of
-from shipclip.settings import Settings, nodes_of, ship_tree, unread
+from shipclip.options import merge, nest
+from shipclip.settings import Settings, default_tree, nodes_of, ship_tree
+from shipclip.unread import contradictions, foreign, unread
 
 
 def tree(method: str, **keys: Any) -> dict[str, Any]:
-    """All keys under TRAINER with their defaults, and some changed: A__B for A.B."""
-    nodes = {cls.node(): tree_of(cls.Options) for cls in LEARNERS}
-    out = {
-        "TRAINER": {"NAME": method, "SHIP": ship_tree(), **nodes},
-        "MODEL": {"BACKBONE": {"NAME": "MiniCLIP"}},
-        "DATASET": {"NAME": "MiniWorld"},
-        "DATALOADER": {"TRAIN_X": {"BATCH_SIZE": 32}, "TEST": {"BATCH_SIZE": 100}, "NUM_WORKERS": 0},
-    }
+    """All keys with their defaults, and some changed: A__B for A.B."""
+    out = merge(default_tree(), {"TRAINER": {"NAME": method}, "MODEL": {"BACKBONE": {"NAME": "MiniCLIP"}}})
+    out = merge(out, {"DATALOADER": {"TEST": {"BATCH_SIZE": 100}, "NUM_WORKERS": 0}, "DATASET": {"NAME": "MiniWorld"}})
     for key, value in keys.items():
         out = merge(out, nest(key.replace("__", "."), value))
     return out
@@ -96,7 +92,7 @@ def test_every_generators_keys_are_there():
             assert node[key.upper()] == value
 
 
-UNREAD = [
+OF_OTHERS = [
     ("CoOp", {}, ["TRAINER.COOP.N_CTX", "TRAINER.NAME", "OPTIM.LR"], []),
     ("CoOp", {}, ["TRAINER.COCOOP.N_CTX", "TRAINER.SHIP.N_CTX"], ["TRAINER.COCOOP.N_CTX", "TRAINER.SHIP.N_CTX"]),
     ("SHIP", {}, ["TRAINER.SHIP.N_CTX", "TRAINER.SHIP.GENERATOR.KL_WEIGHT", "TRAINER.COOP.CSC"], []),
@@ -107,9 +103,62 @@ UNREAD = [
 ]
 
 
-@pytest.mark.parametrize(("method", "keys", "given", "wanted"), UNREAD)
-def test_keys_that_the_run_does_not_read_are_told(method: str, keys: dict, given: list[str], wanted: list[str]):
-    assert unread(Settings.of(tree(method, **keys)), given) == wanted
+@pytest.mark.parametrize(("method", "keys", "given", "wanted"), OF_OTHERS)
+def test_keys_of_another_method_are_told(method: str, keys: dict, given: list[str], wanted: list[str]):
+    settings = Settings.of(tree(method, **keys))
+    assert foreign(settings, given) == wanted
+    assert set(wanted) <= set(unread(settings, given))
+
+
+SHIP, GENERATOR = "TRAINER.SHIP", "TRAINER.SHIP.GENERATOR"
+WITHOUT_EFFECT = [
+    ("CoOp", {}, ["TRAINER.COOP.N_CTX", "TRAINER.COOP.CSC"], []),
+    ("CoOp", {"TRAINER__COOP__CTX_INIT": "a photo"}, ["TRAINER.COOP.N_CTX", "TRAINER.COOP.CSC"], ...),
+    ("SHIP", {}, [f"{SHIP}.N_CTX"], []),  # 4, as CTX_INIT has words
+    ("SHIP", {"TRAINER__SHIP__N_CTX": 8}, [f"{SHIP}.N_CTX", "TRAINER.COOP.CSC", "TRAINER.COOP.N_CTX"], ...),
+    ("SHIP", {"TRAINER__SHIP__CTX_INIT": ""}, [f"{SHIP}.N_CTX", "TRAINER.COOP.CSC"], []),
+    ("SHIP", {}, [f"{SHIP}.SYNTHETIC_SHOTS"], ...),
+    ("SHIP", {"TRAINER__SHIP__LEARNER": "GDA"}, [f"{SHIP}.SYNTHETIC_SHOTS"], []),
+    ("SHIP", {"TRAINER__SHIP__LEARNER": "GDA"}, [f"{SHIP}.OWN_WEIGHT", "OPTIM.LR", "TEST.FINAL_MODEL"], ...),
+    ("SHIP", {"TRAINER__SHIP__REAL": False}, [f"{SHIP}.SYNTHETIC_SHARE"], ...),
+    ("SHIP", {"TRAINER__SHIP__GENERATOR__FROM": "x"}, [f"{GENERATOR}.KL_WEIGHT", f"{GENERATOR}.NAME"], ...),
+    ("SHIP", {"TRAINER__SHIP__GENERATOR__FROM": "x"}, [f"{GENERATOR}.FROM", f"{SHIP}.OWN_WEIGHT"], []),
+    ("SHIP", {"TRAINER__SHIP__GENERATOR__CTX_INIT": "a photo"}, [f"{GENERATOR}.N_CTX"], ...),
+    ("SHIPGenerator", {}, [f"{SHIP}.LEARNER", "OPTIM.LR", f"{GENERATOR}.ONLY"], ...),
+    ("CoOp", {}, ["OPTIM.MOMENTUM", "OPTIM.SGD_NESTEROV", "OPTIM.STAGED_LR", "DATASET.VAL_PERCENT"], ...),
+    ("CoOp", {"OPTIM__NAME": "sgd"}, ["OPTIM.MOMENTUM", "OPTIM.SGD_NESTEROV"], []),
+    ("CoOp", {"OPTIM__NAME": "sgd"}, ["OPTIM.ADAM_BETA1", "OPTIM.RMSPROP_ALPHA", "OPTIM.WARMUP_TYPE"], ...),
+    ("CoOp", {"OPTIM__LR_SCHEDULER": "cosine"}, ["OPTIM.STEPSIZE", "OPTIM.GAMMA"], ...),
+    ("CoOp", {"OPTIM__WARMUP_EPOCH": 1}, ["OPTIM.WARMUP_MIN_LR", "OPTIM.WARMUP_TYPE"], []),
+    ("CoOp", {"OPTIM__WARMUP_EPOCH": 1}, ["OPTIM.WARMUP_CONS_LR"], ...),
+    ("CoOp", {}, ["INPUT.CROP_PADDING", "INPUT.COLORJITTER_B", "INPUT.GB_K", "INPUT.CUTOUT_N"], ...),
+    ("CoOp", {}, ["INPUT.RRCROP_SCALE", "FEATURES.VIEWS", "TEST.BASE_PENALTY", "DATASET.NUM_SHOTS"], []),
+    ("CoOp", {"DATASET__SUBSAMPLE_CLASSES": "base"}, ["TEST.BASE_PENALTY"], ...),
+    ("CoOp", {"TEST__NO_TEST": True}, ["TEST.PREDICTIONS", "TEST.FINAL_MODEL"], ...),
+    ("MaPLe", {}, ["FEATURES.VIEWS", "FEATURES.CACHE_DIR"], ...),
+    ("CLIPLoRA", {}, ["OPTIM.MAX_EPOCH", "OPTIM.WARMUP_EPOCH"], ...),
+    ("CLIPLoRA", {"TRAINER__CLIPLORA__N_ITERS": 0}, ["OPTIM.MAX_EPOCH", "OPTIM.WARMUP_EPOCH"], []),
+    ("ZeroshotCLIP", {}, ["FEATURES.VIEWS", "OPTIM.LR", "DATALOADER.TRAIN_X.BATCH_SIZE"], ...),
+    ("TipAdapter", {}, ["FEATURES.VIEWS", "DATASET.TEMPLATE"], []),
+]
+
+
+@pytest.mark.parametrize(("method", "keys", "given", "wanted"), WITHOUT_EFFECT)
+def test_keys_that_have_no_effect_are_told(method: str, keys: dict, given: list[str], wanted: Any):
+    """`...`: all of them."""
+    assert unread(Settings.of(tree(method, **keys)), given) == (given if wanted is ... else wanted)
+
+
+def test_keys_that_the_caller_reads_are_not_told():
+    assert unread(Settings.of(tree("CoOp")), ["OUTPUT_DIR", "USE_CUDA"]) == ["OUTPUT_DIR", "USE_CUDA"]
+    assert unread(Settings.of(tree("CoOp")), ["OUTPUT_DIR", "USE_CUDA"], ["OUTPUT_DIR", "USE_CUDA"]) == []
+
+
+def test_a_warm_up_that_leaves_no_epoch_is_told():
+    keys = {"OPTIM__MAX_EPOCH": 2, "OPTIM__WARMUP_EPOCH": 2}
+    assert "OPTIM.LR is never reached" in contradictions(Settings.of(tree("CoOp", **keys)))[0]
+    assert not contradictions(Settings.of(tree("CoOp", **{**keys, "OPTIM__WARMUP_EPOCH": 1})))
+    assert not contradictions(Settings.of(tree("CLIPLoRA", **keys)))  # it counts updates
 
 
 def test_the_nodes_that_a_run_reads():

@@ -107,6 +107,28 @@ def rows() -> list[Row]:
     return out
 
 
+def test_points_of_one_number_of_shots_stand_about_their_tick():
+    only = [row for row in rows() if row.shots == 4]
+    for ax in pictures.few_shot_curves(only).axes:
+        places = [line.get_xdata()[0] for line in ax.get_lines() if len(line.get_xdata()) == 1]
+        assert len(places) >= 5 and np.exp(np.mean(np.log(places))) == pytest.approx(4, rel=0.01)
+        low, high = np.log2(ax.get_xlim())
+        assert abs((2 - low) / (high - low) - 0.5) < 0.01  # the tick is in the middle
+        assert all(abs(np.log2(place) - 2) < 0.2 * (high - low) for place in places)
+
+
+def test_signs_that_no_font_has_are_told_and_others_are_not(tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch):
+    def picture(name: str) -> str:
+        figure = pictures.Figure(figsize=(2, 1))
+        figure.text(0.1, 0.5, name)
+        pictures.save(figure, tmp_path / "p")
+        return capsys.readouterr().out
+
+    assert picture("Käfer") == ""
+    monkeypatch.setitem(pictures.matplotlib.rcParams, "font.family", ["DejaVu Sans"])
+    assert "no font here has 2 signs of the picture (熊狐): install one" in picture("狐熊")
+
+
 def test_curves_and_scatter_tell_methods_apart(tmp_path: Path):
     curves = pictures.few_shot_curves(rows())
     assert [text.get_text() for text in curves.axes[1].get_legend().get_texts()][:2] == ["zero-shot CLIP", "CoOp"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from yacs.config import CfgNode as CN
@@ -10,7 +11,7 @@ from shipclip.data.protocol import DatasetOptions
 from shipclip.features.source import FeatureOptions
 from shipclip.learners import LEARNERS
 from shipclip.optim import OptimOptions
-from shipclip.options import tree_of
+from shipclip.options import convert, flatten, no_group, tree_of, unknown_key
 from shipclip.settings import BackboneOptions, TestOptions, TrainOptions, ship_tree
 
 
@@ -45,3 +46,30 @@ def follow_backbone(cfg: CN) -> None:
 def plain(cfg: Any) -> dict[str, Any]:
     """A config as nested dicts."""
     return {key: plain(value) if isinstance(value, dict) else value for key, value in cfg.items()}
+
+
+def put(cfg: CN, key: str, value: Any, where: str = "") -> None:
+    """Set a key that is there, as A.B; the value in the kind of what it replaces, as the library's options have it.
+
+    Raises:
+        UserError: an unknown key, a group of keys, or a value of another kind.
+    """
+    *nodes, last = key.split(".")
+    node: Any = cfg
+    for name in nodes:
+        node = node.get(name) if isinstance(node, CN) else None
+    if not isinstance(node, CN) or last not in node:
+        raise unknown_key(key, list(flatten(cfg)), where)
+    if isinstance(node[last], CN):
+        raise no_group(value, key, where)
+    given = convert(value, node[last], key)
+    node[last] = list(given) if isinstance(node[last], list) else given
+
+
+def put_all(cfg: CN, tree: Mapping[str, Any], where: str, prefix: str = "") -> None:
+    """Set all keys of a tree; `where` names the file that they come from."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            put_all(cfg, value, where, f"{prefix}{key}.")
+        else:
+            put(cfg, f"{prefix}{key}", value, where)

@@ -35,7 +35,8 @@ def build_optimizer(
     else:
         param_groups = model.parameters() if isinstance(model, nn.Module) else model
 
-    own = {key: value for key, value in optim_cfg.items() if key != "STEPSIZE"}  # the schedule's, which may be a number
+    # The schedule's keys are not the optimiser's, and STEPSIZE may be a number here.
+    own = {key: value for key, value in optim_cfg.items() if key not in ("LR_SCHEDULER", "STEPSIZE")}
     return shared.build_optimizer(param_groups, read(shared.OptimOptions, own, "OPTIM."))
 
 

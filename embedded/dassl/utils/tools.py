@@ -10,7 +10,8 @@ import urllib.request
 import warnings
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ import PIL
 import torch
 from PIL import Image
 from tqdm import tqdm
+
+from shipclip import files
 
 __all__ = [
     "check_availability",
@@ -42,14 +45,8 @@ def mkdir_if_missing(dirname: str) -> None:
 @contextmanager
 def replacing(fpath: str) -> Iterator[str]:
     """A temporary name to write to; renamed to `fpath` at the end, removed if writing fails."""
-    mkdir_if_missing(osp.dirname(fpath))
-    temporary = f"{fpath}.tmp{os.getpid()}"
-    try:
-        yield temporary
-        os.replace(temporary, fpath)
-    finally:
-        with suppress(FileNotFoundError):
-            os.remove(temporary)
+    with files.replacing(Path(fpath)) as temporary:
+        yield str(temporary)
 
 
 def check_isfile(fpath: str) -> bool:

@@ -5,12 +5,14 @@ import os.path as osp
 import re
 import warnings
 from collections import OrderedDict
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from shipclip import checkpoints
+from shipclip.files import write_tensors
 
 from .tools import replacing
 
@@ -178,5 +180,4 @@ def _without_module(state_dict: dict[str, Any]) -> dict[str, Any]:
 
 
 def _save(state: dict, path: str) -> None:
-    with replacing(path) as temporary:
-        torch.save(state, temporary)
+    write_tensors(Path(path), state)

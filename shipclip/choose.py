@@ -1,0 +1,125 @@
+"""Which learner: the cheap ones, alone and with SHIP's features, on features that are encoded once.
+
+Choices are made on held-out training images alone: how well a learner does on classes that it was shown, and on classes
+that it was not (they play those that have a name alone).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .confidence import fit_temperature
+from .evaluate import harmonic_mean
+from .features.source import FeatureSource
+from .generators import FeatureGenerator
+from .heldout import Round
+from .options import Tree
+from .settings import Settings
+from .trials import HeldOut, Trial, trial_of
+
+AUTO = "auto"
+# On cached features a fit of theirs takes seconds; of equally good ones the first is taken.
+CHEAP = ("ZeroshotCLIP", "TipAdapter", "GDA", "LinearProbe", "CLIPAdapter", "TipAdapterF")
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What held-out images say of a learner.
+
+    Attributes:
+        base, new: accuracy among all classes in percent, mean over classes: of those that it was shown, and of those by
+            name (None: none was taken away).
+        h: their harmonic mean; without the latter, base.
+        nll: mean negative log-likelihood at the best temperature, nats.
+    """
+
+    base: float
+    new: float | None
+    h: float
+    nll: float
+
+    @staticmethod
+    def of(held: HeldOut) -> Figures:
+        predicted = held.logits.argmax(dim=1)
+        base = mean_class_accuracy(predicted[held.shown], held.labels[held.shown])
+        new = mean_class_accuracy(predicted[~held.shown], held.labels[~held.shown]) if held.away.any() else None
+        T = fit_temperature(held.logits, held.labels)
+        nll = F.cross_entropy(held.logits.double() / T, held.labels).item()
+        return Figures(base, new, base if new is None else harmonic_mean(base, new), nll)
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """Higher is better: H, of equal ones the likelier."""
+        return self.h, -self.nll
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A learner that was tried: alone or with SHIP's features, best after so many epochs (0: it has none)."""
+
+    learner: str
+    ship: bool
+    epochs: int
+    figures: Figures
+    trial: Trial
+    seconds: float
+
+    @property
+    def name(self) -> str:
+        return f"SHIP+{self.learner}" if self.ship else self.learner
+
+
+def choose(
+    tree_for: Callable[[str, bool], Tree], source: FeatureSource, rounds: list[Round], seed: int, ship: bool
+) -> list[Candidate]:
+    """Try the cheap learners, best first.
+
+    Args:
+        tree_for: settings of a learner, alone or with SHIP's features.
+        source: the whole task's images, encoded.
+        rounds: of the task.
+        seed: of the fit that this prepares.
+        ship: whether there are classes by name, and so SHIP.
+    """
+    tried = []
+    generators: list[FeatureGenerator | None] = [None] * len(rounds)
+    for learner in CHEAP:
+        for with_ship in (False, True) if ship and learner != "ZeroshotCLIP" else (False,):
+            began = time.time()
+            settings = Settings.of(tree_for(learner, with_ship))
+            tried.append(best_of(learner, with_ship, trial_of(settings, source, rounds, seed, generators, look=True)))
+            tried[-1] = Candidate(**{**vars(tried[-1]), "seconds": time.time() - began})
+            print(f"Tried {tried[-1].name}: {tried[-1].figures.h:.1f} on held-out images")
+    return sorted(tried, key=lambda candidate: candidate.figures.rank, reverse=True)  # stable: the simpler ones first
+
+
+def best_of(learner: str, ship: bool, trial: Trial) -> Candidate:
+    """A learner's trial after the epochs that did best."""
+    if not trial.epochs:
+        return Candidate(learner, ship, 0, Figures.of(trial.held), trial, 0.0)
+    figures = {epoch: Figures.of(held) for epoch, held in trial.epochs.items()}
+    epoch = max(figures, key=lambda epoch: (*figures[epoch].rank, -epoch))
+    return Candidate(learner, ship, epoch, figures[epoch], Trial(trial.epochs[epoch], {}, trial.options), 0.0)
+
+
+def as_data(tried: list[Candidate]) -> list[dict[str, Any]]:
+    """The table as plain data, for the model's folder."""
+    return [
+        {"learner": c.name, "epochs": c.epochs, **vars(c.figures), "seconds": round(c.seconds, 2), **c.trial.options}
+        for c in tried
+    ]
+
+
+def mean_class_accuracy(predicted: Tensor, labels: Tensor) -> float:
+    """In percent; 0 where there are no images."""
+    hit = (predicted == labels).double()
+    return (
+        100 * torch.stack([hit[labels == label].mean() for label in labels.unique()]).mean().item() if len(hit) else 0.0
+    )
