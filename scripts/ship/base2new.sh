@@ -20,26 +20,26 @@ fi
 need_dataset "$dataset"
 
 echo "Base to new on $dataset, $SHOTS shots, seeds ${seeds[*]}; methods: $METHODS"
-run_seed() { # seed
-    local seed=$1 method title subset
-    for method in $METHODS; do
-        title="$method seed $seed"
-        if [ "$method" = ZeroshotCLIP ]; then
-            step "$title, base" "$(run_folder test base "$method" "$dataset" "$seed")" test_run "$method" "$dataset" "$seed" base || continue
-        else
-            subset=$(train_subset_of "$method")
-            step "$title, training" "$(run_folder train "$subset" "$method" "$dataset" "$seed")" train_run "$method" "$dataset" "$seed" || continue
-            if [ "$subset" = all ]; then
-                step "$title, base" "$(run_folder test base "$method" "$dataset" "$seed")" test_run "$method" "$dataset" "$seed" base || continue
-            fi
+run_one() { # "seed method"
+    local seed method title subset
+    read -r seed method <<<"$1"
+    title="$method seed $seed"
+    if [ "$method" = ZeroshotCLIP ]; then
+        step "$title, base" "$(run_folder test base "$method" "$dataset" "$seed")" test_run "$method" "$dataset" "$seed" base || return 0
+    else
+        subset=$(train_subset_of "$method")
+        step "$title, training" "$(run_folder train "$subset" "$method" "$dataset" "$seed")" train_run "$method" "$dataset" "$seed" || return 0
+        if [ "$subset" = all ]; then
+            step "$title, base" "$(run_folder test base "$method" "$dataset" "$seed")" test_run "$method" "$dataset" "$seed" base || return 0
         fi
-        step "$title, new" "$(run_folder test new "$method" "$dataset" "$seed")" test_run "$method" "$dataset" "$seed" new || continue
-        if is_ours || [ "$method" = SHIP ]; then
-            step "$title, joint" "$(run_folder test all "$method" "$dataset" "$seed")" test_run "$method" "$dataset" "$seed" all || continue
-        fi
-    done
+    fi
+    step "$title, new" "$(run_folder test new "$method" "$dataset" "$seed")" test_run "$method" "$dataset" "$seed" new || return 0
+    if is_ours || [ "$method" = SHIP ]; then
+        step "$title, joint" "$(run_folder test all "$method" "$dataset" "$seed")" test_run "$method" "$dataset" "$seed" all || return 0
+    fi
 }
 
-for_each run_seed "${seeds[@]}"
+# shellcheck disable=SC2086  # METHODS is a list of words
+for_each_pair run_one $METHODS
 stem="$OUTPUT/base2new/${dataset}_shots_$SHOTS"
 finish "$OUTPUT/base2new" "$stem.md" "$stem.csv" "$stem.json"
