@@ -14,6 +14,7 @@ import tempfile
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -212,6 +213,10 @@ def _refuse(model: Classifier, folder: Path, format: str, precision: str) -> Non
                 __import__(package)
             except ImportError as error:
                 raise UserError(f"to export as ONNX, {package} is needed: pip install 'ship-clip[onnx]'") from error
+        if "dynamic_shapes" not in signature(torch.onnx.export).parameters:
+            raise UserError(
+                f"to export as ONNX, torch 2.6 or newer is needed, and this is {torch.__version__}: update it"
+            )
 
 
 def _photographs(model: Classifier, photos: Any) -> tuple[Tensor, str]:

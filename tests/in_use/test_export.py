@@ -186,3 +186,10 @@ def test_the_docs_program_needs_onnxruntime_and_pillow_alone(models, onnx, photo
             and name == p.name
             and float(share.rstrip("%")) == pytest.approx(100 * p.probability, abs=0.06)
         )
+
+
+def test_a_torch_whose_exporter_cannot_is_named(chosen: shipclip.Classifier, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(torch.onnx, "export", lambda model, args, dynamo=False: None)
+    with pytest.raises(UserError, match=r"to export as ONNX, torch 2\.6 or newer is needed, and this is "):
+        export(chosen, tmp_path / "x")
+    assert not (tmp_path / "x").exists()
