@@ -21,7 +21,7 @@ def test_a_finished_run_is_not_repeated(trained: Path, data: Path, capsys: pytes
 def test_a_folder_of_another_config_is_left_alone(trained: Path, data: Path, capsys: pytest.CaptureFixture):
     before = (trained / "results.json").read_bytes()
     assert train.main(arguments(data, trained, "SHIP", "OPTIM.LR", "0.01")) == 2
-    assert "OPTIM.LR 0.01 here, 0.05 there" in capsys.readouterr().err
+    assert "OPTIM.LR 0.01 here, 0.1 there" in capsys.readouterr().err
     assert (trained / "results.json").read_bytes() == before
 
 

@@ -206,7 +206,7 @@ def test_a_run_goes_on_from_a_folder_of_its_own_kind_alone(data: Path, tmp_path:
     assert train.main(arguments(data, tmp_path / "ship", "SHIP", flags=resume)) == 2
     assert "is of another run" in capsys.readouterr().err
     assert train.main(arguments(data, tmp_path / "lr", "CoOp", "OPTIM.LR", 0.1, flags=resume)) == 2
-    assert "is of another run (OPTIM.LR 0.1 here, 0.05 there)" in capsys.readouterr().err
+    assert "is of another run (OPTIM.LR 0.1 here, 0.01 there)" in capsys.readouterr().err
     assert train.main(arguments(data, tmp_path / "typo", "CoOp", flags=("--resume", str(tmp_path / "cop")))) == 2
     assert "there is no checkpoint of a run in" in capsys.readouterr().err
     went_on = run(data, tmp_path / "on", "CoOp", flags=resume)
@@ -270,7 +270,7 @@ def test_a_fit_goes_on_in_its_folder_over_the_same_data_alone(photos: Path, tmp_
     for i in (7, 8):
         (photos / "train" / "cat" / f"{i}.png").unlink()
     with pytest.raises(UserError, match="belongs to a run with another config"):
-        fit(photos, tmp_path / "m", options={**SHORT, "OPTIM.LR": 0.1})
+        fit(photos, tmp_path / "m", options={**SHORT, "OPTIM.LR": 0.7})
     went_on = fit(photos, tmp_path / "m", options={**SHORT, "TRAIN.CHECKPOINT_FREQ": 1})
     assert torch.equal(went_on.learner.ctx, fit(photos).learner.ctx)
     assert not (tmp_path / "m" / "run.lock").exists()

@@ -45,7 +45,7 @@ contrast          SHIP.GENERATOR.CONTRAST_WEIGHT 1.0
 text-anchor       SHIP.GENERATOR.ANCHOR_WEIGHT 1.0
 tuned
 tuned-hard        SHIP.LOGIT_SCALE $hard
-tuned-own-joint   SHIP.OWN_WEIGHT 1.0
+tuned-joint-alone SHIP.OWN_WEIGHT 0.0
 tuned-ratio-0.2   CLIPADAPTER.RATIO 0.2
 tuned-share-2     SHIP.SYNTHETIC_SHARE 2.0
 tuned-contrast    SHIP.GENERATOR.CONTRAST_WEIGHT 1.0

@@ -14,9 +14,10 @@ from shipclip import cli
 from shipclip.data import inspect as inspecting
 from shipclip.data.inspect import Seen, doubles, doubtful_labels, names_alike, outliers
 from shipclip.miniclip import world
+from shipclip.miniclip.scene import EASY
 from shipclip.task import Item
 
-NAMES = world.downstream_classes()[::8][:5]
+NAMES = sorted(world.downstream_classes()[::8][:5])
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for part, numbers in (("train", range(8)), ("test", range(8, 12))):
             (root / part / name).mkdir(parents=True)
             for i in numbers:
-                image = Image.fromarray(world.render(name, world.image_rng(0, name, i), world.SHIFTED))
+                image = Image.fromarray(world.render(name, world.image_rng(0, name, i), EASY))
                 image.resize((150, 150)).save(root / part / name / f"{i}.png")
     a, b, c = (root / "train" / name for name in NAMES[:3])
     with Image.open(a / "0.png") as image:
@@ -35,7 +36,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with Image.open(a / "1.png") as image:
         ImageOps.mirror(image).save(a / "mirrored.png")
     shutil.copy(b / "2.png", c / "moved.png")  # the same picture as two classes
-    wrong = Image.fromarray(world.render(NAMES[1], world.image_rng(7, NAMES[1], 99), world.SHIFTED))
+    wrong = Image.fromarray(world.render(NAMES[1], world.image_rng(7, NAMES[1], 99), EASY))
     wrong.resize((150, 150)).save(c / "wrong.png")
     Image.effect_noise((150, 150), 120).convert("RGB").save(root / "train" / NAMES[3] / "noise.png")
     return root

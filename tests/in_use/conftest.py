@@ -13,8 +13,8 @@ SHOWN, BY_NAME, OTHERS = 6, 2, 2  # classes with images, by name, and of neither
 
 
 def names() -> list[str]:
-    """Of classes that differ in one thing alone, so that not all is right."""
-    return world.downstream_classes()[: SHOWN + BY_NAME + OTHERS]
+    """As a folder lists them, in the order of their names."""
+    return sorted(world.downstream_classes()[: SHOWN + BY_NAME + OTHERS])
 
 
 def render(folder: Path, name: str, numbers: range, seed: int = 0) -> None:

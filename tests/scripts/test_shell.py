@@ -77,10 +77,11 @@ def test_every_method_trains_on_base_and_is_tested_on_new_and_jointly(checkout: 
         *(f"ZeroshotCLIP 1 {subset} eval" for subset in ("base", "new", "all")),
         *("CoOp 1 base", "CoOp 1 new eval load 50", "CoOp 1 all eval load 50"),
         *("CoCoOp 1 base", "CoCoOp 1 new eval load 50", "CoCoOp 1 all eval load 50"),
-        *("SHIP 1 base", "SHIP 1 new eval load 50", "SHIP 1 all eval load 50"),
+        *(3 * ["SHIP 1 base", "SHIP 1 new eval load 50", "SHIP 1 all eval load 50"]),  # text features, and tuned
         *("CoOp 1 all", "CoOp 1 base eval load 50", "CoOp 1 new eval load 50", "CoOp 1 all eval load 50"),
     ]
     assert "upper bound" in done.stdout and "joint H" in done.stdout
+    assert "miniclip_textpoint" in done.stdout and "miniclip_tuned" in done.stdout
     assert (checkout / "output" / "base2new" / "miniworld_shots_16.md").is_file()
 
 
