@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from .confidence import fit_temperature
-from .evaluate import harmonic_mean
+from .evaluate import harmonic_mean, mean_class_accuracy
 from .features.source import FeatureSource
 from .generators import FeatureGenerator
 from .heldout import Round
@@ -94,8 +92,8 @@ def choose(
         for with_ship in (False, True) if ship and learner != "ZeroshotCLIP" else (False,):
             began = time.time()
             settings = Settings.of(tree_for(learner, with_ship))
-            tried.append(best_of(learner, with_ship, trial_of(settings, source, rounds, seed, generators, look=True)))
-            tried[-1] = Candidate(**{**vars(tried[-1]), "seconds": time.time() - began})
+            best = best_of(learner, with_ship, trial_of(settings, source, rounds, seed, generators, look=True))
+            tried.append(replace(best, seconds=time.time() - began))
             print(f"Tried {tried[-1].name}: {tried[-1].figures.h:.1f} on held-out images")
     return sorted(tried, key=lambda candidate: candidate.figures.rank, reverse=True)  # stable: the simpler ones first
 
@@ -115,11 +113,3 @@ def as_data(tried: list[Candidate]) -> list[dict[str, Any]]:
         {"learner": c.name, "epochs": c.epochs, **vars(c.figures), "seconds": round(c.seconds, 2), **c.trial.options}
         for c in tried
     ]
-
-
-def mean_class_accuracy(predicted: Tensor, labels: Tensor) -> float:
-    """In percent; 0 where there are no images."""
-    hit = (predicted == labels).double()
-    return (
-        100 * torch.stack([hit[labels == label].mean() for label in labels.unique()]).mean().item() if len(hit) else 0.0
-    )

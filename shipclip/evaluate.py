@@ -70,12 +70,12 @@ def figures(logits: Tensor, labels: Tensor, n_base: int = 0) -> dict[str, Any]:
         labels: class indices, (N,).
         n_base: how many classes, the first ones, are base classes; 0: the label space is not a joint one.
     """
-    out = _accuracy("", logits.argmax(dim=1), labels)
+    joint = logits.argmax(dim=1)
+    out = _accuracy("", joint, labels)
     if n_base:
-        among_own = predict_among_own(logits, labels, n_base)
-        out |= _halves("", logits.argmax(dim=1), labels, n_base)
-        out |= _halves("own_", among_own, labels, n_base)
-        out["per_class"] = per_class(logits.argmax(dim=1), among_own, labels, n_base, logits.shape[1])
+        own = predict_among_own(logits, labels, n_base)
+        out |= _halves("", joint, labels, n_base) | _halves("own_", own, labels, n_base)
+        out["per_class"] = per_class(joint, own, labels, n_base, logits.shape[1])
     return out
 
 
@@ -188,14 +188,21 @@ def _accuracy(prefix: str, predictions: Tensor, labels: Tensor) -> dict[str, Any
     if not len(labels):
         return {f"{prefix}correct": 0, f"{prefix}total": 0}
     hit = predictions == labels
-    classes, place, counts = labels.unique(return_inverse=True, return_counts=True)
-    per_class = torch.zeros(len(classes), dtype=torch.float64).index_add(0, place, hit.double()) / counts
     return {
         f"{prefix}accuracy": 100 * int(hit.sum()) / len(hit),
-        f"{prefix}mean_class_accuracy": 100 * per_class.mean().item(),
+        f"{prefix}mean_class_accuracy": mean_class_accuracy(predictions, labels),
         f"{prefix}correct": int(hit.sum()),
         f"{prefix}total": len(hit),
     }
+
+
+def mean_class_accuracy(predictions: Tensor, labels: Tensor) -> float:
+    """In percent, the mean over the classes that the labels show; 0 where there are no images."""
+    if not len(labels):
+        return 0.0
+    classes, place, counts = labels.unique(return_inverse=True, return_counts=True)
+    hit = (predictions == labels).double()
+    return 100 * (torch.zeros(len(classes), dtype=torch.float64).index_add(0, place, hit) / counts).mean().item()
 
 
 def macro_f1(predictions: Tensor, labels: Tensor) -> float:

@@ -103,9 +103,7 @@ def settle(recipe: Recipe, wish: Wish, task: Task, clip: Backbone, seed: int) ->
         return _choose(recipe, wish, task, clip, seed)
     cls = LEARNERS.get(wish.learner)
     ship = by_name and not wish.alone and cls.sees == "features" and wish.learner != "ZeroshotCLIP"
-    tree = recipe.tree(wish.learner, ship)
-    if wish.epochs > 0:
-        tree["OPTIM"]["MAX_EPOCH"] = wish.epochs
+    tree = _tree(recipe, wish, wish.learner, ship)
     settings = Settings.of(tree)
     recipe.tell(settings)
     _check(settings, task, clip, seed)
@@ -134,9 +132,7 @@ def _choose(recipe: Recipe, wish: Wish, task: Task, clip: Backbone, seed: int) -
     shared["FEATURES"]["VIEWS"] = shared["FEATURES"]["VIEWS"] or 10
 
     def tree_for(learner: str, ship: bool) -> Tree:
-        tree = recipe.tree(learner, ship)
-        if wish.epochs > 0:
-            tree["OPTIM"]["MAX_EPOCH"] = wish.epochs
+        tree = _tree(recipe, wish, learner, ship)
         return {**tree, "INPUT": shared["INPUT"], "FEATURES": shared["FEATURES"]}
 
     settings = Settings.of(tree_for("LinearProbe", by_name))
@@ -155,6 +151,13 @@ def _choose(recipe: Recipe, wish: Wish, task: Task, clip: Backbone, seed: int) -
     chosen = {"learner": best.name, "epochs": best.epochs, **best.trial.options, "tried": as_data(tried)}
     epochs = best.epochs if wish.epochs <= 0 else 0
     return Plan(best.learner, best.ship, tree, epochs, source, best.trial.held, chosen)
+
+
+def _tree(recipe: Recipe, wish: Wish, learner: str, ship: bool) -> Tree:
+    tree = recipe.tree(learner, ship)
+    if wish.epochs > 0:
+        tree["OPTIM"]["MAX_EPOCH"] = wish.epochs
+    return tree
 
 
 def _check(settings: Settings, task: Task, clip: Backbone, seed: int) -> None:

@@ -39,7 +39,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--out", default="output/validation")
     args = parser.parse_args()
-    grid = [dict(zip(*pair, strict=True)) for pair in combinations(args.values, parser)]
+    grid = combinations(args.values, parser)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // args.jobs)))  # the workers read it
     failed = 0
     with ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn")) as workers:
@@ -53,16 +53,15 @@ def main() -> int:
     return 2 if failed else 0
 
 
-def combinations(values: Sequence[str], parser: argparse.ArgumentParser) -> list[tuple[Sequence[str], Sequence[str]]]:
-    """(keys, a value of each), for every combination."""
-    if any("=" not in value for value in values):
-        parser.error(f"values come as KEY=VALUE,VALUE, not as {next(v for v in values if '=' not in v)!r}")
-    keys, lists = [], []
+def combinations(values: Sequence[str], parser: argparse.ArgumentParser) -> list[dict[str, str]]:
+    """Keys and a value of each, for every combination."""
+    choices = {}
     for value in values:
-        key, _, choices = value.partition("=")
-        keys.append(key)
-        lists.append(choices.split(","))
-    return [(keys, chosen) for chosen in itertools.product(*lists)]
+        key, equals, listed = value.partition("=")
+        if not equals:
+            parser.error(f"values come as KEY=VALUE,VALUE, not as {value!r}")
+        choices[key] = listed.split(",")
+    return [dict(zip(choices, chosen, strict=True)) for chosen in itertools.product(*choices.values())]
 
 
 def folder_of(args: argparse.Namespace, chosen: dict[str, str], seed: int) -> Path:

@@ -88,12 +88,13 @@ class FeatureGenerator(nn.Module):
     @property
     def epochs(self) -> int:
         """How often stage 1 goes through the base images: EPOCHS, or once where nothing is learned."""
-        return self.options.epochs if any(True for _ in self.parameters()) else 1
+        return self.options.epochs if list(self.parameters()) else 1
 
     def optimizer(self) -> torch.optim.Optimizer | None:
         """AdamW over everything learned (one over all is the reference's three: it works per parameter); None where
         nothing is."""
-        return torch.optim.AdamW(self.parameters(), lr=self.options.lr, fused=True)
+        learned = list(self.parameters())
+        return torch.optim.AdamW(learned, lr=self.options.lr, fused=True) if learned else None
 
     def latents(self, count: int, rng: torch.Generator) -> Tensor:
         """Latents to sample from, N(0, I) unless a subclass says otherwise: (count, d), on the CPU."""
@@ -102,7 +103,10 @@ class FeatureGenerator(nn.Module):
     @torch.no_grad()
     def sample(self, labels: Tensor, rng: torch.Generator) -> Tensor:
         """A synthetic feature for each label: (B, d), made in chunks. Labels and rng live on the CPU."""
-        z = self.latents(len(labels), rng)
+        return self.decode_in_chunks(self.latents(len(labels), rng), labels)
+
+    def decode_in_chunks(self, z: Tensor, labels: Tensor) -> Tensor:
+        """`decode` of any number of latents, (N, d), wherever they live."""
         parts = zip(z.split(SAMPLES_AT_ONCE), labels.split(SAMPLES_AT_ONCE), strict=True)
         return torch.cat([self.decode(some.to(self.backbone.device), of) for some, of in parts])
 

@@ -7,22 +7,17 @@ from torch import Tensor
 
 from ..backbones.base import normalise
 from ..features.bank import FeatureBank
-from .base import GENERATORS, FeatureGenerator
+from .base import GENERATORS
+from .text_point import TextPoint
 
 
 @GENERATORS.register
-class Gaussian(FeatureGenerator):
+class Gaussian(TextPoint):
     """x_hat = t_c + std * z, normalised. The one thing fitted is std, (d,): the root mean square distance of base
     images' features from their classes' text features."""
 
     def build(self, rng: torch.Generator) -> None:
         self.register_buffer("std", torch.ones(self.backbone.dim))  # (d,)
-
-    def optimizer(self) -> None:
-        return None
-
-    def train_batch(self, optimizer, x: Tensor, labels: Tensor, rng: torch.Generator, epoch: int) -> Tensor:
-        return (x - self.class_features()[labels]).square().sum(dim=1).mean()[None]
 
     def finish(self, bank: FeatureBank) -> None:
         distance = bank.features - self.class_features()[bank.labels]  # (V, N, d)

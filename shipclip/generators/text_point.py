@@ -13,9 +13,6 @@ class TextPoint(FeatureGenerator):
     """x_hat = t_c, for every latent. Nothing is fitted and nothing varies, so what tuning on it gains comes from the
     new classes' standing in the loss, not from synthesis: a generator is worth what it gains beyond this."""
 
-    def optimizer(self) -> None:
-        return None
-
     def train_batch(self, optimizer, x: Tensor, labels: Tensor, rng: torch.Generator, epoch: int) -> Tensor:
         return (x - self.class_features()[labels]).square().sum(dim=1).mean()[None]
 

@@ -19,7 +19,7 @@ from ..optim import EPOCHS
 from ..options import option
 from ..precision import update
 from . import prompt_decoder
-from .base import GENERATORS, SAMPLES_AT_ONCE, WIDTH, FeatureGenerator, GeneratorOptions, initialise
+from .base import GENERATORS, WIDTH, FeatureGenerator, GeneratorOptions, initialise
 
 MOST_RESIDUALS = 4096  # kept with the generator
 
@@ -116,8 +116,7 @@ class Autoencoder(FeatureGenerator):
         if self.options.observation == "residuals":
             step = -(-len(bank.labels) // MOST_RESIDUALS)  # evenly over all classes
             x, labels = bank.features[0, ::step], bank.labels[::step]
-            parts = zip(x.split(SAMPLES_AT_ONCE), labels.split(SAMPLES_AT_ONCE), strict=True)
-            self.residuals = torch.cat([some - self.decode(self.encoder(some)[0], of) for some, of in parts])
+            self.residuals = x - self.decode_in_chunks(self.encoder(x)[0], labels)
 
     def latents(self, count: int, rng: torch.Generator) -> Tensor:
         z = super().latents(count, rng)

@@ -45,7 +45,7 @@ def _paint_thing(image: np.ndarray, scene: Scene, colour, texture: str, shape: s
     (cx, cy), tilt = scene.place, scene.tilt
     mask = mask_of(shape, cx, cy, scene.radius, tilt, scene.squash)
     light = rgb(*colour)
-    dark = (light * scene.ink).clip(0, 1)
+    dark = light * 0.35
     x, y = grid()
     u = (math.cos(tilt) * (x - cx) + math.sin(tilt) * (y - cy)) / scene.period
     v = (-math.sin(tilt) * (x - cx) + math.cos(tilt) * (y - cy)) / scene.period

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..files import replacing
 from . import world
 from .facts import values
 from .scene import EASY, WEB, Style, draw
@@ -43,12 +44,11 @@ def image_pool(file: Path, count: int, seed: int) -> Images:
             rendered([(names[i % len(names)], seed + first, i // len(names)) for i in range(n)], style)
             for n, first, style in ((easy, 1000, EASY), (count - easy, 2000, WEB))
         ]
-        temporary = file.with_suffix(f".tmp{os.getpid()}.npz")
         arrays = {
             name: np.concatenate([getattr(part, name) for part in parts]) for name in ("pixels", "attributes", "facts")
         }
-        np.savez(temporary, **arrays, easy=easy)
-        os.replace(temporary, file)
+        with replacing(file) as temporary, open(temporary, "wb") as stream:  # np.savez adds a suffix to a name
+            np.savez(stream, **arrays, easy=easy)
         print(f"rendered {count} images in {time.time() - started:.0f} s", flush=True)
     with np.load(file) as stored:
         return Images(stored["pixels"], stored["attributes"], stored["facts"], int(stored["easy"]))

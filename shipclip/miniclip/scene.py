@@ -35,7 +35,6 @@ class Style:
     hue: float = 0.0  # rotation of all hues
     hue_jitter: float = 0.08  # standard deviation
     period: Range = (0.8, 1.25)  # of the textures
-    ink: float = 0.35  # brightness of the textures' ink, relative to the thing's
     squash: float = 1.0  # height of things relative to their width
 
 
@@ -98,7 +97,6 @@ class Scene:
     barred: bool
     hue: float
     period: float
-    ink: float
     squash: float
 
 
@@ -131,6 +129,5 @@ def draw(rng: Generator, style: Style) -> Scene:
         barred=rng.random() < style.bar_rate,
         hue=style.hue + rng.normal(0, style.hue_jitter),
         period=rng.uniform(*style.period),
-        ink=style.ink,
         squash=style.squash,
     )

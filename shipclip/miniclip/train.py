@@ -26,8 +26,8 @@ from __future__ import annotations
 import argparse
 import csv
 import ctypes
+import io
 import math
-import os
 import time
 from pathlib import Path
 
@@ -38,6 +38,7 @@ from numpy.random import Generator
 from torch import Tensor, nn
 
 from ..backbones.openai import package
+from ..files import write_tensors, write_text
 from . import world
 from .captions import caption, encode, fits, vocabulary
 from .facts import FACTS
@@ -141,12 +142,11 @@ class Training:
                 losses = {}
                 parts = {"model": model, "heads": self.heads, "optimizer": optimizer}
                 saved = {name: part.state_dict() for name, part in parts.items()}
-                temporary = checkpoint.with_suffix(f".tmp{os.getpid()}")
-                torch.save({**saved, "step": done, "log": log, "seconds": spent}, temporary)
-                os.replace(temporary, checkpoint)
+                write_tensors(checkpoint, {**saved, "step": done, "log": log, "seconds": spent})
                 save_compact(args.out, model.state_dict(), self.vocabulary)
-                with open(args.out.with_name("train_log.csv"), "w", newline="") as file:
-                    csv.writer(file, lineterminator="\n").writerows([LOG_COLUMNS, *log])
+                rows = io.StringIO()
+                csv.writer(rows, lineterminator="\n").writerows([LOG_COLUMNS, *log])
+                write_text(args.out.with_name("train_log.csv"), rows.getvalue())
 
     def optimizer(self, step: int) -> torch.optim.Optimizer:
         """AdamW of the stage that a step belongs to; matrices decay, vectors do not."""

@@ -6,12 +6,13 @@ with their deterministic initial values, so words outside the trained vocabulary
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from ..files import write_tensors
 
 FILE = Path(__file__).parent / "miniclip.pt"
 INIT_SEED = 0
@@ -39,9 +40,7 @@ def trained_token_ids(file: Path = FILE) -> set[int]:
 def save_compact(file: Path, state_dict: dict[str, Tensor], token_ids: list[int]) -> None:
     """Write trained weights, whose token table has a row for each of `token_ids`, as float16."""
     compact = {name: value.detach().half() for name, value in state_dict.items()}
-    temporary = file.with_suffix(f".tmp{os.getpid()}")
-    torch.save({**compact, "token_ids": torch.tensor(token_ids)}, temporary)
-    os.replace(temporary, file)
+    write_tensors(file, {**compact, "token_ids": torch.tensor(token_ids)})
 
 
 def initial_rows(width: int) -> Tensor:

@@ -112,11 +112,13 @@ def compare(one: Counts, other: Counts, draws: int = DRAWS, seed: int = 0) -> di
     seeds = rng.multinomial(S, np.full(S, 1 / S), draws)
     base, new = (rng.multinomial(k, np.full(k, 1 / k), draws) for k in (n, C - n))
     classes = np.concatenate([base, new], axis=1)
-    everything = np.ones((1, S)), np.ones((1, C))
-    mine, theirs = one.figures(seeds, classes), other.figures(seeds, classes)
-    measured = {c: one.figures(*everything)[c][0] - other.figures(*everything)[c][0] for c in COLUMNS}
-    bounds = {c: np.percentile(mine[c] - theirs[c], [2.5, 97.5]) for c in COLUMNS}
-    return {c: Difference(float(measured[c]), *map(float, bounds[c])) for c in COLUMNS}
+
+    def difference(seeds: np.ndarray, classes: np.ndarray) -> dict[str, np.ndarray]:
+        mine, theirs = one.figures(seeds, classes), other.figures(seeds, classes)
+        return {c: mine[c] - theirs[c] for c in COLUMNS}
+
+    measured, drawn = difference(np.ones((1, S)), np.ones((1, C))), difference(seeds, classes)
+    return {c: Difference(float(measured[c][0]), *np.percentile(drawn[c], [2.5, 97.5]).tolist()) for c in COLUMNS}
 
 
 def table(runs: Sequence[Run], against: str) -> str:
