@@ -10,13 +10,15 @@ import argparse
 import ast
 import contextlib
 import errno
+import io
 import os
 import sys
 from pathlib import Path
 from typing import Any
 
-import embedded  # noqa: F401  an installed Dassl wins over the embedded one
+import embedded  # an installed Dassl wins over the embedded one
 
+import dassl
 import torch
 from dassl.config import get_cfg_default
 from dassl.data.datasets import DATASET_REGISTRY
@@ -30,21 +32,21 @@ import trainers.cocoop
 import trainers.coop
 import trainers.ship
 import trainers.zsclip  # noqa: F401  importing registers them
-from shipclip.claim import EVALUATION, TRAINING, own_folder
+from shipclip.claim import own_folder
 from shipclip.data import DATASETS
 from shipclip.errors import MissingFile, UserError, sentence
 from shipclip.files import read_yaml
 from shipclip.learners import LEARNERS
+from shipclip.log import ENDS, Tee, headline, logged, shots_of
 from shipclip.method import tell_unknown
 from shipclip.options import flatten, one_of
 from shipclip.presets import CONFIGS, default_config, is_embedded
 from shipclip.reporting.tree import experiment_in
 from shipclip.run import of_nodes
+from shipclip.session import EVALUATION, TRAINING, refuse_nothing_trained, taken
 from shipclip.settings import Settings, nodes_of
-from shipclip.unread import contradictions, foreign, unread
-from trainers.ship.base import refuse_nothing_trained
+from shipclip.unread import notes
 from trainers.ship.config import extend_cfg, follow_backbone, plain, put, put_all
-from trainers.ship.console import TOLD_HERE, Kept, logged, print_header, shots_of
 
 # What our trainers read beside the library's own keys.
 READ_HERE = ("OUTPUT_DIR", "VERBOSE", "USE_CUDA", "MODEL.INIT_WEIGHTS")
@@ -57,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         cfg = setup_cfg(args)
         run(cfg, args)
-    except TOLD_HERE as error:
+    except ENDS as error:
         tell(error)
         return 2
     except RuntimeError as error:
@@ -215,53 +217,51 @@ def run(cfg: CN, args: argparse.Namespace) -> None:
     if torch.cuda.is_available() and cfg.USE_CUDA:
         torch.backends.cudnn.benchmark = False  # benchmarking picks kernels by time, so runs would not repeat
         torch.backends.cudnn.deterministic = True
-    with contextlib.redirect_stdout(Kept(sys.stdout)) as told:  # the log is the folder's, which is not taken yet
-        print_header(cfg)
+    told = io.StringIO()
+    with contextlib.redirect_stdout(Tee(sys.stdout, told)):  # the log is the folder's, which is not taken yet
+        device = torch.device("cuda" if torch.cuda.is_available() and cfg.USE_CUDA else "cpu")
+        print(headline(settings, device, f" ({'embedded' if is_embedded_dassl() else 'installed'} Dassl)"))
         if alone:
             print(f"The results go to {cfg.OUTPUT_DIR}")
-        for note in notes(settings, args):
+        for note in notes(settings, args.given, args.shipped, READ_HERE):
             print(note)
         trainer = build_trainer(cfg)
     if args.no_train:
         print("--no-train: everything is in place, nothing is trained")
         return
+    session = trainer.session
     configs = [Path(file).stem for file in args.config_file or [default_config_file(cfg, args)]]
     experiment = args.experiment or experiment_in(Path(cfg.OUTPUT_DIR).absolute())
-    trainer.facts = {"config": configs[0], "experiment": experiment.split("/")[0]}
-    try:
-        act = EVALUATION if args.eval_only else TRAINING
-        if not trainer.take_folder(act, args.model_dir, args.load_epoch):
+    session.facts = {"config": configs[0], "experiment": experiment.split("/")[0]}
+    act = EVALUATION if args.eval_only else TRAINING
+    with taken(session, act, args.model_dir, args.load_epoch) as to_do:
+        if not to_do:
             print(f"{cfg.OUTPUT_DIR} holds the finished results of this run, so there is nothing to do")
             return
-        with logged(cfg, args, told.text):
+        with logged(cfg.OUTPUT_DIR, told.getvalue(), {"Arguments": vars(args), "Config": cfg}):
             if args.eval_only:
                 trainer.load_model(args.model_dir, epoch=args.load_epoch)
-                tell_unknown(trainer.method.backbone, trainer.task.labels.known)
+                tell_unknown(session.method.backbone, session.task.labels.known)
                 trainer.test()
             else:
                 trainer.train()
-    finally:
-        trainer.give_folder_back()
+
+
+def is_embedded_dassl() -> bool:
+    return Path(embedded.__file__).parent in Path(dassl.__file__).parents
 
 
 def with_folder_of_its_own(cfg: CN, args: argparse.Namespace) -> CN:
     """The config with a folder for a run that was given none."""
     dataset, act = cfg.DATASET, "eval" if args.eval_only else ""
-    method = Settings.of(plain(cfg)).name
-    title = (method, dataset.NAME, dataset.SUBSAMPLE_CLASSES, shots_of(cfg), f"seed{cfg.SEED}", act)
+    settings = Settings.of(plain(cfg))
+    title = (settings.name, dataset.NAME, dataset.SUBSAMPLE_CLASSES, shots_of(settings), f"seed{cfg.SEED}", act)
     facts = (os.path.abspath(dataset.ROOT), args.eval_only, args.model_dir, args.load_epoch, cfg.RESUME)
     cfg = cfg.clone()
     cfg.defrost()
     cfg.OUTPUT_DIR = str(own_folder(of_nodes(plain(cfg), nodes_of(cfg)), "-".join(filter(None, title)), *facts))
     cfg.freeze()
     return cfg
-
-
-def notes(settings: Settings, args: argparse.Namespace) -> list[str]:
-    """What was asked for and has no effect; of the files that come with the project another method's keys alone."""
-    lost = unread(settings, args.given, READ_HERE)
-    lost += [key for key in foreign(settings, args.shipped) if key not in lost]
-    return [f"Note: nothing reads {key} in a run of {settings.name}" for key in lost] + contradictions(settings)
 
 
 def tell(error: BaseException) -> None:

@@ -135,3 +135,16 @@ def contradictions(settings: Settings) -> list[str]:
             "never reached"
         )
     return notes
+
+
+def notes(settings: Settings, given: Iterable[str], shipped: Iterable[str], others: Iterable[str] = ()) -> list[str]:
+    """What was asked for and has no effect, a sentence each.
+
+    Args:
+        given: keys that somebody set.
+        shipped: keys of files that come with the project; of these another method's alone are told.
+        others: keys that the caller reads by itself.
+    """
+    lost = unread(settings, given, others)
+    lost += [key for key in foreign(settings, shipped) if key not in lost]
+    return [f"Note: nothing reads {key} in a run of {settings.name}" for key in lost] + contradictions(settings)
