@@ -8,6 +8,8 @@ CONFIG_PACKAGES = {".".join(("shipclip", "configs", *parts)): "/".join(("configs
 ONNX = ["onnx>=1.16", "onnxscript>=0.1", "onnxruntime>=1.18"]  # torch's exporter, and what checks what it writes
 DEMO = ["starlette>=0.37", "uvicorn>=0.29"]  # the page of shipclip demo
 DOCS = ["mkdocs>=1.6", "mkdocstrings[python]>=1.0"]
+RAY = ["ray>=2.30"]  # shipclip run on a Ray cluster
+SLURM = ["submitit>=1.5"]  # and on Slurm
 OPEN_CLIP = ["open_clip_torch>=2.24", "transformers>=4.40", "sentencepiece>=0.2"]  # its models and their tokenizers
 
 setup(
@@ -41,6 +43,7 @@ setup(
         "safetensors>=0.4",  # saved models hold no pickle
         "yacs>=0.1.8",
         "tabulate>=0.9",
+        "rich>=12",  # the live table of many runs
         "tqdm>=4.64",
         "tensorboard>=2.12",
         "scikit-learn>=1.2",  # measures of synthetic features; macro F1 of Dassl's evaluator
@@ -48,6 +51,8 @@ setup(
         "scipy>=1.9",  # the .mat files that data sets come with (scikit-learn needs it anyhow)
     ],
     extras_require={
+        "ray": RAY,
+        "slurm": SLURM,
         "download": ["gdown>=5"],  # CoOp's split files lie in Google Drive
         "open_clip": OPEN_CLIP,
         "onnx": ONNX,
@@ -58,6 +63,8 @@ setup(
             "setuptools>=70.1",  # the tests build the wheel,
             *("httpx>=0.27", "selenium>=4.11"),  # ask the page's server, and look at the page in a browser,
             *("nbclient>=0.10", "ipykernel>=6.29"),  # and run the notebook
+            *RAY,
+            *SLURM,
             *OPEN_CLIP,
             *ONNX,
             *DEMO,

@@ -7,6 +7,7 @@ shipclip export MODEL -o FOLDER [--format onnx|torch|safetensors]
 shipclip demo MODEL           a page on this machine, to try a model by hand
 shipclip unknown MODEL --known PHOTOS --unknown PHOTOS
                               how well known images are told from unknown ones
+shipclip run EXPERIMENT ...    whole experiments: many data sets, methods and seeds
 shipclip report OUTPUT        tables of any tree of results
 shipclip compare OUTPUT       which differences between methods are real
 shipclip figures PICTURE ...  pictures of runs and models
@@ -23,7 +24,7 @@ from importlib import import_module
 
 from .errors import TOLD, sentence
 
-COMMANDS = ("fit", "predict", "classes", "export", "demo", "unknown")  # files of commands/
+COMMANDS = ("fit", "predict", "classes", "export", "demo", "unknown", "run")  # files of commands/
 # Commands with a command line of their own, imported when asked for: torch is slow to import.
 MODULES = {
     "report": "reporting.report",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,14 @@ from shipclip.presets import CONFIGS, FOLDERS
 
 MINIWORLD = CONFIGS / "datasets" / "miniworld.yaml"
 SMALL = {"train": 4, "val": 2, "test": 3}  # images a class
+
+
+def small_elsewhere(folder: Path) -> str:
+    """PYTHONPATH of processes to whom the small world is the world, through a file in `folder` that each of them reads
+    when it starts."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "sitecustomize.py").write_text(f"from shipclip.miniclip import world\nworld.SPLITS = {SMALL!r}\n")
+    return os.pathsep.join([str(folder), str(Path(__file__).parents[1])])
 
 
 def arguments(

@@ -3,4 +3,5 @@
 #   DATA=/path/to/data bash scripts/cocoop/base2new_test.sh DATASET SEED
 # LOADEP chooses the epoch; by default the last one that was saved.
 . "$(dirname "${BASH_SOURCE[0]}")/../ship/_run.sh"
-test_run "${METHOD:-CoCoOp}" "${1:?which data set, as in configs/datasets/}" "${2:?which seed}" "${SUB:-new}"
+METHODS=${METHOD:-CoCoOp} SEEDS=${2:?which seed} run base2new "${1:?which data set, as in configs/datasets/}" \
+    --parts "${SUB:-new}" --load-epoch "${LOADEP:-0}" --verbose

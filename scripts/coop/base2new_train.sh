@@ -2,4 +2,4 @@
 # CoOp, base to new, first step: train on the base classes.
 #   DATA=/path/to/data bash scripts/coop/base2new_train.sh DATASET SEED
 . "$(dirname "${BASH_SOURCE[0]}")/../ship/_run.sh"
-train_run "${METHOD:-CoOp}" "${1:?which data set, as in configs/datasets/}" "${2:?which seed}"
+METHODS=${METHOD:-CoOp} SEEDS=${2:?which seed} run base2new "${1:?which data set, as in configs/datasets/}" --parts train --verbose

@@ -3,19 +3,6 @@
 #   DATA=/path/to/data bash scripts/coop/eval.sh TARGET CFG POSITION N_CTX SHOTS CSC [SOURCE]
 # SOURCE: the data set it was trained on (default imagenet).
 . "$(dirname "${BASH_SOURCE[0]}")/../ship/_run.sh"
-for SEED in 1 2 3; do
-    trained="$OUTPUT/${7:-imagenet}/CoOp/$2_$5shots/nctx$4_csc$6_ctp$3/seed$SEED"
-    "$PYTHON" train.py \
-        --root "$(data_root_of "$1")" \
-        --seed "$SEED" \
-        --trainer CoOp \
-        --dataset-config-file "configs/datasets/$1.yaml" \
-        --config-file "configs/trainers/CoOp/$2.yaml" \
-        --output-dir "$OUTPUT/evaluation/CoOp/$2_$5shots/nctx$4_csc$6_ctp$3/$1/seed$SEED" \
-        --model-dir "$trained" \
-        --load-epoch "$(last_epoch "$trained")" \
-        --eval-only \
-        TRAINER.COOP.N_CTX "$4" \
-        TRAINER.COOP.CSC "$6" \
-        TRAINER.COOP.CLASS_TOKEN_POSITION "$3"
-done
+OPTS="TRAINER.COOP.N_CTX $4 TRAINER.COOP.CSC $6 TRAINER.COOP.CLASS_TOKEN_POSITION $3 ${OPTS:-}"
+CFG=$2 SHOTS=-1 run one CoOp "$1" --folder "$OUTPUT/evaluation/CoOp/$2_$5shots/nctx$4_csc$6_ctp$3/$1/seed{seed}" \
+    --model-dir "$OUTPUT/${7:-imagenet}/CoOp/$2_$5shots/nctx$4_csc$6_ctp$3/seed{seed}" --verbose

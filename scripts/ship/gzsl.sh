@@ -9,32 +9,6 @@
 # logits (calibrated stacking), then in earnest, reported with the penalty and without. No test image has a say in it.
 #
 # From the environment: METHODS (default "ZeroshotCLIP CoOp CLIPAdapter SHIP SHIP+CLIPAdapter" and SHIP tuned), SHOTS
-# (default -1: all images), JOBS as in _experiment.sh, and DATA CFG OUTPUT FEATURE_CACHE OPTS PYTHON VERBOSE as in
-# _run.sh.
-SHOTS=${SHOTS:--1}
+# (default -1: all images), and what _run.sh reads.
 . "$(dirname "${BASH_SOURCE[0]}")/_run.sh"
-. "$(dirname "${BASH_SOURCE[0]}")/_experiment.sh"
-
-take_arguments "$@"
-METHODS=${METHODS:-ZeroshotCLIP CoOp CLIPAdapter SHIP SHIP+CLIPAdapter $(tuned_for "$dataset")}
-need_dataset "$dataset"
-
-penalty_of() { # results.json
-    "$PYTHON" -c 'import json, sys; print(json.load(open(sys.argv[1]))["figures"]["best_penalty"])' "$1"
-}
-
-run_one() { # "seed method"
-    local seed method place dev
-    read -r seed method <<<"$1"
-    place="$dataset/shots_$SHOTS/$(name_of "$method")/$(config_of "$method" "$dataset")/seed$seed"
-    dev="$OUTPUT/gzsl_dev/$place"
-    step "$method seed $seed, penalty" "$dev" joint_run "$method" "$dataset" "$seed" "$dev" dev || return
-    step "$method seed $seed" "$OUTPUT/gzsl/$place" joint_run "$method" "$dataset" "$seed" "$OUTPUT/gzsl/$place" gzsl \
-        TEST.BASE_PENALTY "$(penalty_of "$dev/results.json")"
-}
-
-echo "Generalized zero-shot learning on $dataset, seeds ${seeds[*]}; methods: $METHODS"
-# shellcheck disable=SC2086  # METHODS is a list of words
-for_each_pair run_one $METHODS
-stem="$OUTPUT/gzsl/${dataset}_shots_$SHOTS"
-finish "$OUTPUT/gzsl" "$stem.md" "$stem.csv" "$stem.json"
+on_dataset gzsl "$@"

@@ -76,6 +76,8 @@ class Learner(nn.Module):
         wants_validation: whether `prepare` is to be given the validation images' features.
         unfrozen: why its classifier cannot do without the text tower, if that is so; such a one is not exported.
         has_class_features: whether its classifiers have `class_features` (C, d) that are learned.
+        each_class_alone: whether a class's logit does not hang on which other classes there are, so that logits over
+            base and new classes hold those over the base classes.
     """
 
     Options: ClassVar[type] = LearnerOptions
@@ -83,6 +85,7 @@ class Learner(nn.Module):
     wants_validation: ClassVar[bool] = False
     unfrozen: ClassVar[str] = ""
     has_class_features: ClassVar[bool] = False
+    each_class_alone: ClassVar[bool] = False
 
     def __init__(self, backbone: Backbone, names: Sequence[str], options: Any, seed: int, texts: Texts):
         super().__init__()

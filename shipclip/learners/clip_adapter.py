@@ -53,6 +53,7 @@ class CLIPAdapter(Learner):
     """
 
     Options = CLIPAdapterOptions
+    each_class_alone = True
 
     def __init__(self, backbone: Backbone, names: Sequence[str], options: CLIPAdapterOptions, seed: int, texts: Texts):
         super().__init__(backbone, names, options, seed, texts)

@@ -47,6 +47,7 @@ class CLIPLoRA(Learner):
 
     Options = CLIPLoRAOptions
     sees = "images"
+    each_class_alone = True
 
     def __init__(self, backbone: Backbone, names: Sequence[str], options: CLIPLoRAOptions, seed: int, texts: Texts):
         super().__init__(backbone, names, options, seed, texts)

@@ -30,6 +30,7 @@ class CoCoOp(Learner):
     """Context vectors, `ctx`, and the meta-net, d -> d / 16 -> w, that makes an image's bias, are learned."""
 
     Options = CoCoOpOptions
+    each_class_alone = True
     unfrozen = "CoCoOp makes class features anew for each image, with the text tower"
 
     def __init__(self, backbone: Backbone, names: Sequence[str], options: CoCoOpOptions, seed: int, texts: Texts):

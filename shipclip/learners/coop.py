@@ -31,6 +31,7 @@ class CoOp(Learner):
 
     Options = CoOpOptions
     has_class_features = True
+    each_class_alone = True
 
     def __init__(self, backbone: Backbone, names: Sequence[str], options: CoOpOptions, seed: int, texts: Texts):
         super().__init__(backbone, names, options, seed, texts)

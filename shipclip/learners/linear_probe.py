@@ -25,6 +25,7 @@ class LinearProbe(ClassLearner):
     """Logits = scale * x W^T + b; a class that training did not show keeps its text feature and no bias."""
 
     Options = LinearProbeOptions
+    each_class_alone = True
     of_each_class = ("weight", "bias")
 
     def __init__(self, backbone: Backbone, names: Sequence[str], options: LinearProbeOptions, seed: int, texts: Texts):

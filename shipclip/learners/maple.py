@@ -40,6 +40,7 @@ class MaPLe(Learner):
 
     Options = MaPLeOptions
     sees = "images"
+    each_class_alone = True
 
     def __init__(self, backbone: Backbone, names: Sequence[str], options: MaPLeOptions, seed: int, texts: Texts):
         super().__init__(backbone, names, options, seed, texts)

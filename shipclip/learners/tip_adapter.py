@@ -63,6 +63,7 @@ class TipAdapter(ClassLearner):
     """
 
     Options = TipAdapterOptions
+    each_class_alone = True
 
     def __init__(self, backbone: Backbone, names: Sequence[str], options: TipAdapterOptions, seed: int, texts: Texts):
         super().__init__(backbone, names, options, seed, texts)
@@ -100,6 +101,7 @@ class TipAdapterF(TipAdapter):
     """The same with trained keys."""
 
     Options = TipAdapterFOptions
+    each_class_alone = True
 
     def __init__(self, backbone: Backbone, names: Sequence[str], options: TipAdapterFOptions, seed: int, texts: Texts):
         super().__init__(backbone, names, options, seed, texts)

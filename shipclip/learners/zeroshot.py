@@ -12,6 +12,7 @@ class ZeroshotCLIP(Learner):
     """Class features of each class's texts: the data set's template, unless the run names others."""
 
     Options = TrainingFreeOptions
+    each_class_alone = True
 
     def classifier(self, names: Sequence[str], scale: float | None = None) -> CosineClassifier:
         return CosineClassifier(self.text_features(names), self.scale(scale))

@@ -26,7 +26,7 @@ import torch
 import train
 from shipclip.miniclip import world
 from shipclip.presets import CONFIGS
-from tests.runs import SMALL, arguments
+from tests.runs import SMALL, arguments, small_elsewhere
 
 from .fuzz import LITTER, REPOSITORY
 
@@ -158,25 +158,10 @@ def ended(process: int) -> int:
 
 # -- a script ---------------------------------------------------------------------------------------------------
 
-PYTHON = """#!{python}
-import runpy, sys
-sys.path.insert(0, {repository!r})
-from shipclip.miniclip import world
-world.SPLITS = {small!r}
-sys.argv = sys.argv[1:]
-if sys.argv[0] == "-m":
-    sys.argv = sys.argv[1:]
-    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
-else:
-    runpy.run_path(sys.argv[0], run_name="__main__")
-"""
-
 
 def of_a_script(kills: int, rng: random.Random, folder: Path, tally: Tally) -> Iterator[str]:
     """Kill base2new.sh with all its processes; yields what is wrong."""
     folder.mkdir(parents=True)
-    (folder / "python").write_text(PYTHON.format(python=sys.executable, repository=str(REPOSITORY), small=SMALL))
-    (folder / "python").chmod(0o755)
     began = time.time()
     status = script(folder, "whole").wait()
     seconds, done = time.time() - began, 0
@@ -208,7 +193,8 @@ def script(folder: Path, name: str) -> subprocess.Popen:
     options = {"OPTIM.MAX_EPOCH": 3, "FEATURES.VIEWS": 2, f"{GENERATOR}.EPOCHS": 4, "TRAIN.CHECKPOINT_FREQ": 1}
     environment = {
         **os.environ,
-        "PYTHON": str(folder / "python"),
+        "PYTHON": sys.executable,
+        "PYTHONPATH": small_elsewhere(folder),
         "OUTPUT": str(folder / name / "output"),
         "DATA": str(folder / name / "data"),
         "METHODS": "ZeroshotCLIP CoOp SHIP",

@@ -1,0 +1,1 @@
+"""Many runs: plans of them as data, and what carries a plan out."""
