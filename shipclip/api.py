@@ -17,7 +17,7 @@ from . import evaluate
 from . import method as methods
 from .backbones import load_backbone
 from .bundle import Classifier
-from .claim import Claim, check_identity, check_settings
+from .claim import Claim, take
 from .confidence import Calibration, distance_scores
 from .data.image_folder import ImageFolder
 from .data.protocol import DatasetOptions, task_of, texts_of, without_bad_images
@@ -178,9 +178,7 @@ def _folder(output_dir: str | Path, tree: Tree, method: Method) -> Iterator[Run]
     identity = identity_of(method.task, settings.dataset.root, method.backbone, taken, parts)
     mine = Claim(of_nodes(plain_tree(tree), nodes_of(tree)), identity)
     with Lock(folder):
-        check_settings(folder, mine.tree, default_tree())
-        check_identity(folder, mine)
-        mine.write(folder)
+        take(folder, mine, default_tree())
         yield Run(str(folder))
 
 

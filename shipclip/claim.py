@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,35 @@ class Claim:
 
     def write(self, folder: Path) -> None:
         write_json(folder / CLAIM, {**self.tree, ACT: self.act, MADE_FROM: self.identity})
+
+
+def take(
+    folder: Path,
+    claim: Claim,
+    defaults: Mapping[str, Any],
+    finished: Callable[[], bool] = lambda: False,
+    resume: str = "",
+) -> bool:
+    """Make a folder, whose lock the caller holds, a run's; false if its results are there.
+
+    Args:
+        claim: what the run is.
+        defaults: of keys that the folder's earlier run had not heard of.
+        finished: tells whether the results are there.
+        resume: another folder to go on from.
+
+    Raises:
+        UserError: it is another run's, or the same one's over other data, or cannot go on from there.
+    """
+    check_settings(folder, claim.tree, defaults)
+    done = finished()
+    check_identity(folder, claim)
+    if done:
+        return False
+    if resume:
+        check_resumed(Path(resume), claim, defaults)
+    claim.write(folder)
+    return True
 
 
 def check_settings(folder: Path, tree: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:

@@ -122,17 +122,9 @@ class Session:
         identity = identity_of(self.task, s.dataset.root, self.method.backbone, taken, parts)
         own = bool(model_dir) and claim.is_own(folder, model_dir)
         mine = Claim(self.tree, identity, TRAINING if own else act)
-        self.lock = Lock(folder)
-        claim.check_settings(folder, mine.tree, self.defaults)
-        done = claim.is_finished(folder, model_dir, epoch)
-        claim.check_identity(folder, mine)
-        self.run.identity = summary(identity)
-        if done:
-            return False
-        if s.resume and act == TRAINING:
-            claim.check_resumed(Path(s.resume), mine, self.defaults)
-        mine.write(folder)
-        return True
+        self.lock, self.run.identity = Lock(folder), summary(identity)
+        resume = s.resume if act == TRAINING else ""
+        return claim.take(folder, mine, self.defaults, lambda: claim.is_finished(folder, model_dir, epoch), resume)
 
     def release(self) -> None:
         """Give the folder back; safe to call again."""
