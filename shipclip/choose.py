@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 
 from .confidence import fit_temperature
@@ -33,7 +34,7 @@ class Figures:
 
     Attributes:
         base, new: accuracy among all classes in percent, mean over classes: of those that it was shown, and of those by
-            name (None: none was taken away).
+            name (None: there are none in the task, or none was taken away).
         h: their harmonic mean; without the latter, base.
         nll: mean negative log-likelihood at the best temperature, nats.
     """
@@ -45,11 +46,14 @@ class Figures:
 
     @staticmethod
     def of(held: HeldOut) -> Figures:
-        predicted = held.logits.argmax(dim=1)
-        base = mean_class_accuracy(predicted[held.shown], held.labels[held.shown])
-        new = mean_class_accuracy(predicted[~held.shown], held.labels[~held.shown]) if held.away.any() else None
-        T = fit_temperature(held.logits, held.labels)
-        nll = F.cross_entropy(held.logits.double() / T, held.labels).item()
+        logits, labels, rows = held.logits, held.labels, torch.ones(len(held), dtype=torch.bool)
+        if not held.named:  # classes that were taken away show unknown images, and no class by name
+            logits, rows = logits.masked_fill(held.away, float("-inf")), held.shown
+        predicted, known = logits.argmax(dim=1), rows & ~held.shown
+        base = mean_class_accuracy(predicted[held.shown], labels[held.shown])
+        new = mean_class_accuracy(predicted[known], labels[known]) if known.any() else None
+        T = fit_temperature(logits[rows], labels[rows])
+        nll = F.cross_entropy(logits[rows].double() / T, labels[rows]).item()
         return Figures(base, new, base if new is None else harmonic_mean(base, new), nll)
 
     @property
