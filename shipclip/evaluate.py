@@ -82,12 +82,13 @@ def figures(logits: Tensor, labels: Tensor, n_base: int = 0) -> dict[str, Any]:
 def per_class(joint: Tensor, own: Tensor, labels: Tensor, n_base: int, n_classes: int) -> dict[str, Any]:
     """How many images of each class there are, and were right among all classes and among their own half's: what a
     paired comparison of two methods resamples."""
+    right = {kind: right_of(found, labels, n_classes) for kind, found in (("joint", joint), ("own", own))}
+    return {"n_base": n_base, "total": right_of(labels, labels, n_classes), **right}
 
-    def count(rows: Tensor) -> list[int]:
-        return torch.bincount(labels[rows], minlength=n_classes).tolist()
 
-    right = {"joint": count(joint == labels), "own": count(own == labels)}
-    return {"n_base": n_base, "total": count(torch.ones_like(labels, dtype=torch.bool)), **right}
+def right_of(predictions: Tensor, labels: Tensor, n_classes: int) -> list[int]:
+    """How many images of each class are predicted right."""
+    return torch.bincount(labels[predictions == labels], minlength=n_classes).tolist()
 
 
 def calibrated(logits: Tensor, labels: Tensor, n_base: int, penalty: float) -> dict[str, Any]:
