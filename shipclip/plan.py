@@ -20,11 +20,12 @@ from .heldout import rounds_of
 from .learners import LEARNERS
 from .options import Tree
 from .recipe import Recipe
+from .rejection import fit_rejection
 from .reliability import reliability
 from .settings import Settings
 from .task import Task
 from .trials import HeldOut, encoded, trial_of
-from .unknown import Rejection, fit_rejection
+from .unknown import Rejection
 
 
 @dataclass(frozen=True)

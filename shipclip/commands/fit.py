@@ -89,4 +89,4 @@ def _tell(model: Any) -> None:
     print(f"temperature {model.calibration.temperature:.3g}: calibration error on {held['images']} held-out images "
           f"{before:.1f}% before, {after:.1f}% after")  # fmt: skip
     for kind, rate in held.get("unknown", {}).get("rejected", {}).items():
-        print(f"called unknown: {rate:.1f}% of {held['unknown']['images'][kind]} held-out images ({kind})")
+        print(f"called unknown: expect {rate:.1f}%, by {held['unknown']['images'][kind]} held-out images ({kind})")
