@@ -36,6 +36,7 @@ from shipclip.files import write_json, write_text
 from shipclip.unknown import told_apart
 
 RATE = 0.05
+REJECTED = ("base", "new", "unknown")  # kinds of test images
 PICTURES = 200  # that ONNX and torch are timed on
 REPEATS = 5
 
@@ -61,6 +62,7 @@ def of_seed(args: argparse.Namespace, seed: int) -> dict[str, dict[str, Any]]:
     """Figures of every fit of a seed, by name."""
     folder = args.out / f"seed{seed}"
     photos, others = photographs(args, seed, folder)
+    kept = {"FEATURES.CACHE_DIR": str(folder / "features")}  # encoded images and generators, which fits share
     fits: dict[str, dict[str, Any]] = {"auto": {"learner": "auto"}}
     for learner in (*CHEAP, "CoOp"):
         fits[learner] = {"learner": learner, "alone": True}
@@ -72,9 +74,11 @@ def of_seed(args: argparse.Namespace, seed: int) -> dict[str, dict[str, Any]]:
         if not file.is_file():
             print(f"seed {seed}: {name}", file=sys.stderr, flush=True)
             with contextlib.redirect_stdout(io.StringIO()):
-                model = shipclip.fit(photos, backbone="MiniCLIP", seed=seed, reject=RATE, device="cpu", **wish)
+                model = shipclip.fit(
+                    photos, backbone="MiniCLIP", seed=seed, reject=RATE, device="cpu", options=kept, **wish
+                )
                 model.save(folder / name / "model")
-                apart = told_apart(model, tested(photos), others)
+                apart = told_apart(model, {kind: tested(photos, kind) for kind in ("base", "new")}, others)
             write_json(file, {**model.figures, "apart": apart, "chosen": model.chosen.get("learner", "")})
         out[name] = json.loads(file.read_text())
     return out
@@ -98,9 +102,12 @@ def photographs(args: argparse.Namespace, seed: int, folder: Path) -> tuple[Path
     return folder / "photos", [item.impath for item in split.test if item.classname not in (*shown, *by_name)]
 
 
-def tested(photos: Path) -> list[str]:
+def tested(photos: Path, kind: str = "") -> list[str]:
+    """Test images: all, or those of classes with images ("base") or by name ("new")."""
+    by_name = (photos / "classnames.txt").read_text(encoding="utf-8").splitlines()
     with open(photos / "images.csv", newline="", encoding="utf-8") as text:
-        return [row["path"] for row in csv.DictReader(text) if row["split"] == "test"]
+        rows = [row for row in csv.DictReader(text) if row["split"] == "test"]
+    return [row["path"] for row in rows if not kind or (kind == "new") == (row["class"] in by_name)]
 
 
 # -- tables ---------------------------------------------------------------------------------------------------
@@ -146,15 +153,15 @@ def unknown(found: dict[int, dict[str, dict[str, Any]]]) -> str:
             [
                 f"{name}, its rule",
                 *cells,
-                *(cell([one["rejected"][kind] for one in of]) for kind in ("known", "unknown")),
+                *(cell([one["rejected"][kind] for one in of]) for kind in REJECTED),
             ]
         )
     for name in ("MCM", "CLIP's maximum"):
         of = [figures["auto"]["apart"]["scores"][name] for figures in found.values()]
         rows.append(
-            [f"zero-shot CLIP, {name}", *(cell([one[key] for one in of]) for key in ("auroc", "fpr95")), "", ""]
+            [f"zero-shot CLIP, {name}", *(cell([one[key] for one in of]) for key in ("auroc", "fpr95")), "", "", ""]
         )
-    head = ["known from unknown by", "AUROC", "FPR95", "known rejected", "unknown rejected"]
+    head = ["known from unknown by", "AUROC", "FPR95", *(f"{kind} rejected" for kind in REJECTED)]
     return f"Unknown test images, --reject {RATE}\n\n" + table(rows, head)
 
 
