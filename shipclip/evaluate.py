@@ -199,11 +199,14 @@ def _accuracy(prefix: str, predictions: Tensor, labels: Tensor) -> dict[str, Any
 
 def mean_class_accuracy(predictions: Tensor, labels: Tensor) -> float:
     """In percent, the mean over the classes that the labels show; 0 where there are no images."""
-    if not len(labels):
-        return 0.0
+    return class_accuracies(predictions, labels)[1].mean().item() if len(labels) else 0.0
+
+
+def class_accuracies(predictions: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The K classes that the labels show, (K,), and the accuracy of each in percent, float64, (K,)."""
     classes, place, counts = labels.unique(return_inverse=True, return_counts=True)
     hit = (predictions == labels).double()
-    return 100 * (torch.zeros(len(classes), dtype=torch.float64).index_add(0, place, hit) / counts).mean().item()
+    return classes, 100 * torch.zeros(len(classes), dtype=torch.float64).index_add(0, place, hit) / counts
 
 
 def macro_f1(predictions: Tensor, labels: Tensor) -> float:

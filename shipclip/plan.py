@@ -88,7 +88,7 @@ class Plan:
         calibrated = way(held.logits, way.factors(held.scores))
         said: dict[str, Any] = {
             "images": len(held),
-            "accuracy": vars(Figures.of(held)),
+            "accuracy": Figures.of(held).as_data(),
             "uncalibrated": reliability(held.logits, held.labels),
             "calibrated": reliability(calibrated, held.labels),
         }

@@ -125,7 +125,10 @@ def unknown_table(scores: dict[str, dict[str, float]], style: str = "github") ->
 def _chosen(chosen: dict[str, Any]) -> list[str]:
     if "tried" not in chosen:
         return []
-    text = "On held-out training images; H is the harmonic mean of the two accuracies, each the mean over classes."
+    text = (
+        "On held-out training images; H is the harmonic mean of the two accuracies, each the mean over classes. The "
+        "first was chosen: the simplest of those within a standard error of the best."
+    )
     return [text, "", chosen_table(chosen["tried"], "github")]
 
 
