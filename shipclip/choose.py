@@ -51,9 +51,8 @@ class Figures:
 
     @staticmethod
     def of(held: HeldOut) -> Figures:
-        logits, labels, rows = held.logits, held.labels, torch.ones(len(held), dtype=torch.bool)
-        if not held.named:  # classes that were taken away show unknown images, and no class by name
-            logits, rows = logits.masked_fill(held.away, float("-inf")), held.shown
+        held, labels = held.among(too_many(held)), held.labels
+        logits, rows = held.logits, held.shown | torch.tensor(held.named)
         predicted, by_name = logits.argmax(dim=1), rows & ~held.shown
         base, parts = (
             mean_class_accuracy(predicted[held.shown], labels[held.shown]),
@@ -76,6 +75,25 @@ class Figures:
     def rank(self) -> tuple[float, float]:
         """Higher is better: H, of equal ones the likelier."""
         return self.h, -self.nll
+
+
+def too_many(held: HeldOut) -> Tensor:
+    """Classes by name beyond as many for each class with images as the fit will have, (M, C), so that shares are the
+    fit's: both kinds take images from each other. A part of the classes has gone from one kind to the other; as many of
+    those that have a name anyhow are left out, spread evenly. Where there are none, those that were taken away are."""
+    if not held.named:
+        return held.away
+    names = (held.by_name & ~held.away)[0].nonzero().flatten()
+    n_trained = held.logits.shape[1] - len(names)
+    out = torch.zeros_like(held.away)
+    for row in held.by_name.unique(dim=0):
+        shown = int((~row).sum())
+        kept = max(0, round(len(names) * shown / n_trained) - (n_trained - shown))
+        left = torch.ones(len(names), dtype=torch.bool)
+        left[torch.arange(kept) * len(names) // max(kept, 1)] = False
+        mine = (held.by_name == row).all(dim=1)
+        out[mine[:, None] & torch.isin(torch.arange(len(row)), names[left])] = True
+    return out
 
 
 def _less_mean(predicted: Tensor, held: HeldOut, rows: Tensor) -> Tensor:

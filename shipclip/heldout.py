@@ -1,9 +1,7 @@
 """Held-out training images: what learner, epochs, temperature and threshold are chosen on. No test image is among them.
 
 A round takes some of each class's training images away, and some classes altogether: those have their name alone, as
-the classes that the user has no image of, of which some are left out. A round is the fit in small: it has as many
-classes by name for each one with images, since both kinds take images from each other. What a learner says of all that
-it was not shown is pooled over the rounds.
+the classes that the user has no image of. What a learner says of all that it was not shown is pooled over the rounds.
 
     images of a class that was shown     ->  how good and how sure it is of classes with images
     images of a class that was not       ->  the same of classes by name; and, without the name, of unknown ones
@@ -33,11 +31,11 @@ class Round:
 
     Attributes:
         task: tuned on `train`; `test` are the held-out images, and `val` as well where no class is taken away. Its
-            classes are those with images, those that are taken away, and those by name that are not left out.
+            classes are the whole task's, those that are taken away behind those with images.
         rows: of its training images, among the whole task's.
         held, shown: of the held-out images, and of those whose class is shown, among the whole task's training and
             validation images, one after the other.
-        columns: the place in its label space of each class of the whole task, (C,); -1: it is left out.
+        columns: the place in its label space of each class of the whole task, (C,).
         away: labels in the whole task of the classes that are taken away.
     """
 
@@ -80,19 +78,15 @@ def rounds_of(task: Task, seed: int, cheap: bool, away: bool) -> list[Round]:
             continue
         n_held = len(rows) if count > 1 else max(1, round(HELD_SHARE * len(rows)))
         folds |= {rows[place]: i % count for i, place in enumerate(order[:n_held])}
-    classes, names = (torch.randperm(n, generator=rng) for n in (len(groups), len(task.labels.names) - len(groups)))
+    classes = torch.randperm(len(groups), generator=rng)
     gone = classes.tensor_split(max(count, FOLDS)) if away else [classes[:0]] * count
-    turned = [names.roll(-k * len(names) // count) for k in range(count)]
-    return [_round(task, folds, k, sorted(gone[k].tolist()), turned[k]) for k in range(count)]
+    return [_round(task, folds, k, sorted(gone[k].tolist())) for k in range(count)]
 
 
-def _round(task: Task, folds: dict[int, int], number: int, away: list[int], names: Tensor) -> Round:
-    """A round without some classes; of `names`, places among those by name, the first ones are in it."""
+def _round(task: Task, folds: dict[int, int], number: int, away: list[int]) -> Round:
     labels, images, n = task.labels, [*task.train, *task.val], len(task.train)
     kept = [label for label in range(labels.n_trained) if label not in away]
-    wanted = round(len(names) * len(kept) / labels.n_trained) - len(away)  # so that shares are those of the fit
-    by_name = [labels.n_trained + place for place in sorted(names[: max(0, wanted)].tolist())]
-    order = [*kept, *away, *by_name]
+    order = [*kept, *away, *range(labels.n_trained, len(labels.names))]
     place = {label: i for i, label in enumerate(order)}
     rows = [i for i in range(n) if images[i].label not in away and folds.get(i) != number]
     held = [i for i in range(n) if images[i].label in away or folds.get(i) == number]
@@ -107,4 +101,4 @@ def _round(task: Task, folds: dict[int, int], number: int, away: list[int], name
     )
     val = moved(shown) if not away else []  # options chosen on classes with images alone would cost those by name
     part = replace(task, labels=space, train=moved(rows), val=val, test=moved(held))
-    return Round(part, rows, held, shown, torch.tensor([place.get(i, -1) for i in range(len(labels.names))]), away)
+    return Round(part, rows, held, shown, torch.tensor([place[label] for label in range(len(order))]), away)

@@ -38,7 +38,7 @@ def fit_rejection(
     """The rejection rule of a learner, and what held-out images say of it.
 
     Unknown are images of the classes that were taken away, once their names are as well; with their names, they are
-    known by name.
+    known by name. Of all these the number of classes is the fit's, but for one: among more, scores are higher.
 
     Args:
         held: the learner's held-out images.
@@ -51,14 +51,14 @@ def fit_rejection(
         The rule, and figures as `measured` gives them; but the rates of rejected images are those to be expected of
         others: each class's images are judged by the rule that the other classes' give.
     """
-    whole = evidence_of(held, calibration, text, scale, held.logits)
-    without = evidence_of(held, calibration, text, scale, held.logits.masked_fill(held.away, float("-inf")))
+    own = torch.nn.functional.one_hot(held.labels, held.logits.shape[1]).bool()
+    none = held.among(own & held.away if held.named else held.away)  # of an unknown image its own name at least
+    without = evidence_of(none, calibration, text, scale)
     known, unknown = {"shown": (without, held.shown)}, (without, ~held.shown)
     if held.named:
-        known["by name"] = (whole, ~held.shown)
+        known["by name"] = (evidence_of(held, calibration, text, scale), ~held.shown)
     rule = rejection_of(rate, list(known.values()), unknown, held.by_name)
-    # Without those by name: theirs are scores among more classes, which do not compare with those of unknown images
-    figures = measured(rule, {"shown": known["shown"]}, unknown, held.by_name)
+    figures = measured(rule, known, unknown, held.by_name)
     groups = {name: group for name, group in {**known, UNKNOWN: unknown}.items() if group[1].any()}
     figures["images"] = {name: int(rows.sum()) for name, (_, rows) in groups.items()}
     figures["rejected"] = _expected(rate, known, unknown, held, rule, groups)
@@ -163,8 +163,8 @@ def _sums(parts: list[Tensor]) -> Tensor:
     return total
 
 
-def evidence_of(held: HeldOut, calibration: Calibration, text: Tensor, scale: float, logits: Tensor) -> Evidence:
+def evidence_of(held: HeldOut, calibration: Calibration, text: Tensor, scale: float) -> Evidence:
     """Evidence on held-out images; a class whose logit is -inf is none."""
-    calibrated = calibration(logits, calibration.factors(held.scores))
-    cosines = (held.features @ text.cpu().T).masked_fill(logits.isinf(), float("-inf"))
+    calibrated = calibration(held.logits, calibration.factors(held.scores))
+    cosines = (held.features @ text.cpu().T).masked_fill(held.logits.isinf(), float("-inf"))
     return Evidence(calibrated, cosines, scale, held.near)

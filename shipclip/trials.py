@@ -32,9 +32,9 @@ class HeldOut:
     """What a learner says of M held-out images, pooled over the rounds.
 
     Attributes:
-        logits: among all C classes, (M, C); -inf of those that were left out of the image's round.
+        logits: among all C classes, (M, C).
         labels: (M,).
-        by_name: which classes had a name alone in the image's round, or were left out of it, (M, C).
+        by_name: which classes had a name alone in the image's round, (M, C).
         away: those of them that were taken away, so whose images are here, (M, C).
         scores: `distance_scores` of the classes in the image's round, (M, C).
         features: of the images, by the frozen image tower, (M, d).
@@ -61,6 +61,10 @@ class HeldOut:
     def shown(self) -> Tensor:
         """Images of classes that the learner was shown, (M,)."""
         return ~self.away[torch.arange(len(self)), self.labels]
+
+    def among(self, out: Tensor) -> HeldOut:
+        """The same without some classes, (M, C): their logits are -inf."""
+        return replace(self, logits=self.logits.masked_fill(out, float("-inf")))
 
     @staticmethod
     def pooled(parts: list[HeldOut]) -> HeldOut:
@@ -202,22 +206,19 @@ class _Watch(Run):
 @torch.no_grad()
 def said(method: Method, part: Round, source: FeatureSource) -> HeldOut:
     """What a learner says of a round's held-out images, among the classes in the whole task's order."""
-    found, labels = methods.logits(method)
+    logits, labels = methods.logits(method)
+    M, C = logits.shape
+    back = torch.empty(C, dtype=torch.long)
+    back[part.columns] = torch.arange(C)
     names, n_shown = part.task.labels.names, part.task.labels.n_trained
-    M, C, inside = len(found), len(part.columns), part.columns >= 0
-    columns = part.columns[inside]
-    logits, scores = found.new_full((M, C), float("-inf")), torch.ones(C)
-    logits[:, inside] = found[:, columns]
-    scores[inside] = distance_scores(method.learner, names, torch.arange(len(names)) < n_shown)[columns]
-    back = torch.empty(len(names), dtype=torch.long)
-    back[columns] = inside.nonzero().flatten()
-    by_name = (~inside | (part.columns >= n_shown)).expand(M, C)
+    by_name = (part.columns >= n_shown).expand(M, C)
     away = torch.zeros(C, dtype=torch.bool)
     away[part.away] = True
+    scores = distance_scores(method.learner, names, torch.arange(C) < n_shown)[part.columns]
     features = plain_features(source).cpu()
     near = nearest_similarity(features[part.held], features[part.rows])
     return HeldOut(
-        logits=logits,
+        logits=logits[:, part.columns],
         labels=back[labels],
         by_name=by_name,
         away=away.expand(M, C),
