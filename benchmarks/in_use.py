@@ -3,9 +3,10 @@ speed beside torch's.
 
     python benchmarks/in_use.py [--seeds 1 2 3] [--shots 16] [--root data] [--out output/in_use]
 
-The first half of MiniWorld's classes have images, the next quarter a name alone, the last are unknown. Every learner is
-fitted as `shipclip fit --reject 0.05` does it; nothing of a test image is used for it. Finished fits are skipped. The
-tables are printed, and left in the output folder as Markdown.
+The first half of MiniWorld's classes have images, the next quarter a name alone, the last are unknown. Learners are
+fitted as `shipclip fit --reject 0.05` does it, those whose accuracy alone is shown as with `--no-calibration`; nothing
+of a test image is used for it. Finished fits are skipped. The tables are printed, and left in the output folder as
+Markdown.
 """
 
 from __future__ import annotations
@@ -36,6 +37,16 @@ from shipclip.files import write_json, write_text
 from shipclip.unknown import told_apart
 
 RATE = 0.05
+SHOWN = (
+    "auto",
+    "ZeroshotCLIP",
+    "TipAdapter",
+    "CLIPAdapter",
+    "SHIP+CLIPAdapter",
+    "CoOp",
+    "SHIP+CoOp",
+)  # beyond accuracy
+REJECTED = ("base", "new", "unknown")  # kinds of test images
 PICTURES = 200  # that ONNX and torch are timed on
 REPEATS = 5
 
@@ -61,6 +72,7 @@ def of_seed(args: argparse.Namespace, seed: int) -> dict[str, dict[str, Any]]:
     """Figures of every fit of a seed, by name."""
     folder = args.out / f"seed{seed}"
     photos, others = photographs(args, seed, folder)
+    kept = {"FEATURES.CACHE_DIR": str(folder / "features")}  # encoded images and generators, which fits share
     fits: dict[str, dict[str, Any]] = {"auto": {"learner": "auto"}}
     for learner in (*CHEAP, "CoOp"):
         fits[learner] = {"learner": learner, "alone": True}
@@ -71,11 +83,15 @@ def of_seed(args: argparse.Namespace, seed: int) -> dict[str, dict[str, Any]]:
         file = folder / name / "figures.json"
         if not file.is_file():
             print(f"seed {seed}: {name}", file=sys.stderr, flush=True)
+            wish |= {"reject": RATE} if name in SHOWN else {"calibrate": False}
             with contextlib.redirect_stdout(io.StringIO()):
-                model = shipclip.fit(photos, backbone="MiniCLIP", seed=seed, reject=RATE, device="cpu", **wish)
-                model.save(folder / name / "model")
-                apart = told_apart(model, tested(photos), others)
-            write_json(file, {**model.figures, "apart": apart, "chosen": model.chosen.get("learner", "")})
+                model = shipclip.fit(photos, backbone="MiniCLIP", seed=seed, device="cpu", options=kept, **wish)
+                found = {**model.figures, "chosen": model.chosen}
+                if name in SHOWN:
+                    model.save(folder / name / "model")
+                    known = {kind: tested(photos, kind) for kind in ("base", "new")}
+                    found["apart"] = told_apart(model, known, others)
+            write_json(file, found)
         out[name] = json.loads(file.read_text())
     return out
 
@@ -98,9 +114,12 @@ def photographs(args: argparse.Namespace, seed: int, folder: Path) -> tuple[Path
     return folder / "photos", [item.impath for item in split.test if item.classname not in (*shown, *by_name)]
 
 
-def tested(photos: Path) -> list[str]:
+def tested(photos: Path, kind: str = "") -> list[str]:
+    """Test images: all, or those of classes with images ("base") or by name ("new")."""
+    by_name = (photos / "classnames.txt").read_text(encoding="utf-8").splitlines()
     with open(photos / "images.csv", newline="", encoding="utf-8") as text:
-        return [row["path"] for row in csv.DictReader(text) if row["split"] == "test"]
+        rows = [row for row in csv.DictReader(text) if row["split"] == "test"]
+    return [row["path"] for row in rows if not kind or (kind == "new") == (row["class"] in by_name)]
 
 
 # -- tables ---------------------------------------------------------------------------------------------------
@@ -117,7 +136,7 @@ def table(rows: list[list[str]], head: list[str]) -> str:
 def confidence(found: dict[int, dict[str, dict[str, Any]]]) -> str:
     """Calibration errors before and after, of base and of new images among all classes."""
     rows = []
-    for name in next(iter(found.values())):
+    for name in SHOWN:
         cells = [name]
         for part in ("", "base", "new"):
             for side in ("uncalibrated", "confidence"):
@@ -138,39 +157,42 @@ def confidence(found: dict[int, dict[str, dict[str, Any]]]) -> str:
 def unknown(found: dict[int, dict[str, dict[str, Any]]]) -> str:
     """Known test images against those of classes that the model has not heard of."""
     rows = []
-    first = next(iter(found.values()))
-    for name in first:
+    for name in SHOWN:
         of = [figures[name]["apart"] for figures in found.values()]
         cells = [cell([one["scores"]["this model's rule"][key] for one in of]) for key in ("auroc", "fpr95")]
         rows.append(
             [
                 f"{name}, its rule",
                 *cells,
-                *(cell([one["rejected"][kind] for one in of]) for kind in ("known", "unknown")),
+                *(cell([one["rejected"][kind] for one in of]) for kind in REJECTED),
             ]
         )
     for name in ("MCM", "CLIP's maximum"):
         of = [figures["auto"]["apart"]["scores"][name] for figures in found.values()]
         rows.append(
-            [f"zero-shot CLIP, {name}", *(cell([one[key] for one in of]) for key in ("auroc", "fpr95")), "", ""]
+            [f"zero-shot CLIP, {name}", *(cell([one[key] for one in of]) for key in ("auroc", "fpr95")), "", "", ""]
         )
-    head = ["known from unknown by", "AUROC", "FPR95", "known rejected", "unknown rejected"]
+    head = ["known from unknown by", "AUROC", "FPR95", *(f"{kind} rejected" for kind in REJECTED)]
     return f"Unknown test images, --reject {RATE}\n\n" + table(rows, head)
 
 
 def chosen(found: dict[int, dict[str, dict[str, Any]]]) -> str:
-    """What auto chose, beside the best and the worst fixed learner on the test images."""
+    """What auto chose, beside the best and the worst fixed learner on the test images, and how alike held-out and test
+    images rank the learners."""
     rows = []
     for seed, figures in found.items():
         fixed = {name: of["mean_class_h"] for name, of in figures.items() if name not in ("auto", "CoOp", "SHIP+CoOp")}
         best, worst = max(fixed, key=fixed.__getitem__), min(fixed, key=fixed.__getitem__)
         middle = sorted(fixed.values())[len(fixed) // 2]
         auto = figures["auto"]
+        held = {row["learner"]: row["h"] for row in auto["chosen"]["tried"]}
+        ranks = [torch.tensor([of[name] for name in fixed]).argsort().argsort().double() for of in (held, fixed)]
+        alike = torch.corrcoef(torch.stack(ranks))[0, 1].item()
         rows.append([
-            str(seed), f"{auto['mean_class_h']:.1f} ({auto['chosen']})", f"{fixed[best]:.1f} ({best})", f"{middle:.1f}",
-            f"{fixed[worst]:.1f} ({worst})",
+            str(seed), f"{auto['mean_class_h']:.1f} ({auto['chosen']['learner']})", f"{fixed[best]:.1f} ({best})",
+            f"{middle:.1f}", f"{fixed[worst]:.1f} ({worst})", f"{alike:.2f}",
         ])  # fmt: skip
-    head = ["seed", "auto", "best fixed learner", "median", "worst fixed learner"]
+    head = ["seed", "auto", "best fixed learner", "median", "worst fixed learner", "rank correlation"]
     return "--learner auto: H of base and new among all classes, test images\n\n" + table(rows, head)
 
 

@@ -190,7 +190,7 @@ def _tested(
     records: dict[str, dict[str, tuple[int, int]]] = {}
     if plan.held is not None:
         held = plan.held
-        records["held out"] = right_of(held.logits[held.shown], held.labels[held.shown], labels.names)
+        records["held out"] = _record(held.logits[held.shown], held.labels[held.shown], labels.names)
     if method.task.test and not method.settings.test.no_test:
         logits, truth = methods.logits(method)
         figures = evaluate.all_figures(logits, truth, method.task, method.settings.test.base_penalty)
@@ -200,14 +200,14 @@ def _tested(
             shown = torch.arange(len(labels.names)) < labels.n_trained
             factors = calibration.factors(distance_scores(method.learner, labels.names, shown))
             figures |= evaluate.confidence(calibration(logits, factors), truth, labels.n_base)
-        records["test"] = right_of(logits, truth, labels.names)
+        records["test"] = _record(logits, truth, labels.names)
     return figures, records
 
 
-def right_of(logits: Tensor, labels: Tensor, names: Sequence[str]) -> dict[str, tuple[int, int]]:
+def _record(logits: Tensor, labels: Tensor, names: Sequence[str]) -> dict[str, tuple[int, int]]:
     """Of each class that there are images of: how many are right, of how many."""
-    hit = logits.argmax(dim=1) == labels
-    return {names[i]: (int(hit[labels == i].sum()), int((labels == i).sum())) for i in labels.unique().tolist()}
+    right, total = (evaluate.right_of(found, labels, len(names)) for found in (logits.argmax(dim=1), labels))
+    return {name: (r, n) for name, r, n in zip(names, right, total, strict=True) if n}
 
 
 def _gallery(method: Method, plan: Plan, folder: str) -> Gallery | None:

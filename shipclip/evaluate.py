@@ -94,12 +94,13 @@ def figures(logits: Tensor, labels: Tensor, n_base: int = 0) -> dict[str, Any]:
 def per_class(joint: Tensor, own: Tensor, labels: Tensor, n_base: int, n_classes: int) -> dict[str, Any]:
     """How many images of each class there are, and were right among all classes and among their own half's: what a
     paired comparison of two methods resamples."""
+    right = {kind: right_of(found, labels, n_classes) for kind, found in (("joint", joint), ("own", own))}
+    return {"n_base": n_base, "total": right_of(labels, labels, n_classes), **right}
 
-    def count(rows: Tensor) -> list[int]:
-        return torch.bincount(labels[rows], minlength=n_classes).tolist()
 
-    right = {"joint": count(joint == labels), "own": count(own == labels)}
-    return {"n_base": n_base, "total": count(torch.ones_like(labels, dtype=torch.bool)), **right}
+def right_of(predictions: Tensor, labels: Tensor, n_classes: int) -> list[int]:
+    """How many images of each class are predicted right."""
+    return torch.bincount(labels[predictions == labels], minlength=n_classes).tolist()
 
 
 def calibrated(logits: Tensor, labels: Tensor, n_base: int, penalty: float) -> dict[str, Any]:
@@ -210,11 +211,14 @@ def _accuracy(prefix: str, predictions: Tensor, labels: Tensor) -> dict[str, Any
 
 def mean_class_accuracy(predictions: Tensor, labels: Tensor) -> float:
     """In percent, the mean over the classes that the labels show; 0 where there are no images."""
-    if not len(labels):
-        return 0.0
+    return class_accuracies(predictions, labels)[1].mean().item() if len(labels) else 0.0
+
+
+def class_accuracies(predictions: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The K classes that the labels show, (K,), and the accuracy of each in percent, float64, (K,)."""
     classes, place, counts = labels.unique(return_inverse=True, return_counts=True)
     hit = (predictions == labels).double()
-    return 100 * (torch.zeros(len(classes), dtype=torch.float64).index_add(0, place, hit) / counts).mean().item()
+    return classes, 100 * torch.zeros(len(classes), dtype=torch.float64).index_add(0, place, hit) / counts
 
 
 def macro_f1(predictions: Tensor, labels: Tensor) -> float:

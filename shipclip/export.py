@@ -231,7 +231,8 @@ def _photographs(model: Classifier, photos: Any) -> tuple[Tensor, str]:
         kind = "rendered images (the training images are not where they were: give --photos)"
         names = world.downstream_classes()[:AT_ONCE]
         found = [Image.fromarray(world.render(name, world.image_rng(0, name, 0))) for name in names]
-    chosen = found[:: max(1, -(-len(found) // CHECKED))]
+    count = min(CHECKED, len(found))
+    chosen = [found[i * len(found) // count] for i in range(count)]
     return torch.cat([batch for _, batch in model.batches(chosen, AT_ONCE)]), kind
 
 

@@ -17,10 +17,11 @@ from torch import Tensor
 from .rng import stream
 from .task import Item, LabelSpace, Task
 
-FOLDS = 3  # rounds of cross-validation; each class is taken away in one of them
+FOLDS = 3  # rounds of cross-validation
+CHEAP_FOLDS = 5  # the same of cheap learners; each class is taken away in one of them
 HELD_SHARE = 0.2  # of a class's images, where one round will do
 FEW = 5  # images of a class below which it is cross-validated
-ENOUGH = 100  # images to hold out; with fewer, cheap learners are cross-validated
+ENOUGH, ENOUGH_CLASSES = 100, 30  # to hold out and to take away; with fewer, cheap learners are cross-validated
 LEAST_CLASSES = 3  # with images, so that some can be taken away
 
 
@@ -49,21 +50,26 @@ class Round:
 def rounds_of(task: Task, seed: int, cheap: bool, away: bool) -> list[Round]:
     """The rounds of a task.
 
-    Own validation images are held out in one round. Without them a fifth of each class's training images is; where a
-    class has fewer than five images, or (of cheap learners) a fifth would be fewer than 100 images, all of them are, in
-    three rounds. A class's only image is never taken from it.
+    Own validation images are what is held out. Without them a fifth of each class's training images is, in one round;
+    where a class has fewer than five, all of them are, in three rounds. Of cheap learners all of them are in five
+    rounds, unless a fifth would be 100 images and 30 classes: how well a class by name does differs so much from class
+    to class that a few classes say little of a learner. A class's only image is never taken from it.
 
     Args:
         task: with training images.
         seed: of the choice.
-        cheap: whether three rounds are no matter of time.
-        away: whether in each round a third of the classes is taken away (where there are at least three).
+        cheap: whether more rounds are no matter of time.
+        away: whether classes are taken away (where there are at least three): in each of five rounds a fifth, else a
+            third.
     """
     groups: dict[int, list[int]] = {}
     for i, item in enumerate(task.train):
         groups.setdefault(item.label, []).append(i)
-    few = min(map(len, groups.values())) < FEW or (cheap and HELD_SHARE * len(task.train) < ENOUGH)
-    count = FOLDS if few and not task.val else 1
+    away = away and len(groups) >= LEAST_CLASSES
+    count = FOLDS if min(map(len, groups.values())) < FEW and not task.val else 1
+    few_images = not task.val and HELD_SHARE * len(task.train) < ENOUGH
+    if cheap and (few_images or (away and HELD_SHARE * len(groups) < ENOUGH_CLASSES)):
+        count = CHEAP_FOLDS
     rng = stream(seed, "held out")
     folds: dict[int, int] = {}  # image to the round in which it is held out
     for rows in groups.values():
@@ -73,8 +79,8 @@ def rounds_of(task: Task, seed: int, cheap: bool, away: bool) -> list[Round]:
         n_held = len(rows) if count > 1 else max(1, round(HELD_SHARE * len(rows)))
         folds |= {rows[place]: i % count for i, place in enumerate(order[:n_held])}
     classes = torch.randperm(len(groups), generator=rng)
-    third = classes.tensor_split(FOLDS) if away and len(groups) >= LEAST_CLASSES else [classes[:0]] * FOLDS
-    return [_round(task, folds, k, sorted(third[k].tolist())) for k in range(count)]
+    gone = classes.tensor_split(max(count, FOLDS)) if away else [classes[:0]] * count
+    return [_round(task, folds, k, sorted(gone[k].tolist())) for k in range(count)]
 
 
 def _round(task: Task, folds: dict[int, int], number: int, away: list[int]) -> Round:

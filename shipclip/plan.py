@@ -20,11 +20,12 @@ from .heldout import rounds_of
 from .learners import LEARNERS
 from .options import Tree
 from .recipe import Recipe
+from .rejection import fit_rejection
 from .reliability import reliability
 from .settings import Settings
 from .task import Task
 from .trials import HeldOut, encoded, trial_of
-from .unknown import Rejection, fit_rejection
+from .unknown import Rejection
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class Plan:
         calibrated = way(held.logits, way.factors(held.scores))
         said: dict[str, Any] = {
             "images": len(held),
-            "accuracy": vars(Figures.of(held)),
+            "accuracy": Figures.of(held).as_data(),
             "uncalibrated": reliability(held.logits, held.labels),
             "calibrated": reliability(calibrated, held.labels),
         }

@@ -53,9 +53,18 @@ class HeldOut:
         return len(self.labels)
 
     @property
+    def named(self) -> bool:
+        """Whether there are classes by name, but for those that play one."""
+        return bool((self.by_name & ~self.away).any())
+
+    @property
     def shown(self) -> Tensor:
         """Images of classes that the learner was shown, (M,)."""
         return ~self.away[torch.arange(len(self)), self.labels]
+
+    def among(self, out: Tensor) -> HeldOut:
+        """The same without some classes, (M, C): their logits are -inf."""
+        return replace(self, logits=self.logits.masked_fill(out, float("-inf")))
 
     @staticmethod
     def pooled(parts: list[HeldOut]) -> HeldOut:

@@ -6,7 +6,6 @@ probable class has a name alone, against such a name. Each kind has a score and 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,15 +13,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from .confidence import Calibration
 from .detection import auroc, fpr_at
 from .errors import UserError
-from .trials import HeldOut
 
 if TYPE_CHECKING:
     from .bundle import Classifier
 
-FEW = 10  # held-out images that a choice needs
 UNKNOWN = "unknown"  # what a rejected image is called
 
 
@@ -43,6 +39,7 @@ class Evidence:
     near: Tensor
 
 
+Group = tuple[Evidence, Tensor]  # images: evidence, and which of its rows
 Score = Callable[[Evidence], Tensor]  # (B,), higher for images that are better known
 
 SCORES: dict[str, Score] = {
@@ -105,57 +102,6 @@ def predicted_by_name(evidence: Evidence, by_name: Tensor) -> Tensor:
     return by_name.expand(evidence.logits.shape).gather(1, best)[:, 0]
 
 
-def fit_rejection(
-    held: HeldOut, calibration: Calibration, text: Tensor, scale: float, rate: float
-) -> tuple[Rejection, dict[str, Any]]:
-    """The rejection rule of a learner, and what held-out images say of it.
-
-    Unknown are images of the classes that were taken away, once their names are as well; with their names, they are
-    known by name. Of each kind of prediction the score with the highest AUROC is taken, and a threshold below which
-    no more than `rate` of the known images fall.
-
-    Args:
-        held: the learner's held-out images.
-        calibration: its.
-        text: zero-shot CLIP's class features, (C, d).
-        scale: CLIP's factor of cosine similarities.
-        rate: of wrongly rejected images, 0 < rate < 1.
-
-    Returns:
-        The rule, and figures as `measured` gives them.
-    """
-    whole = evidence_of(held, calibration, text, scale, held.logits)
-    without = evidence_of(held, calibration, text, scale, held.logits.masked_fill(held.away, float("-inf")))
-    kind, kind_without = predicted_by_name(whole, held.by_name), predicted_by_name(without, held.by_name)
-    shown = _rule(rate, tuple(SCORES), without, held.shown & ~kind_without, ~held.shown & ~kind_without)
-    named = bool((held.by_name & ~held.away).any())  # whether there are classes by name but for those that play it
-    by_name = shown
-    if named:
-        known = ~held.shown & kind
-        by_name = _rule(rate, OF_NAMES, whole, known, ~held.shown & kind_without, without)
-    rule = Rejection(rate, shown, by_name)
-    figures = measured(rule, {"shown": (without, held.shown)}, (without, ~held.shown), held.by_name)
-    if named:  # among all classes, so no score of theirs compares with those of unknown images
-        figures["rejected"]["by name"] = rejected(rule.margin(whole, held.by_name)[~held.shown])
-        figures["images"]["by name"] = int((~held.shown).sum())
-    return rule, figures
-
-
-def rejected(margin: Tensor) -> float:
-    """Rejected images in percent."""
-    return 100 * (margin < 0).double().mean().item()
-
-
-def _rule(rate: float, names: tuple[str, ...], e: Evidence, known: Tensor, other: Tensor, of: Any = None) -> Rule:
-    """The best of these scores on known images (rows of e) against others (rows of `of`, else e), and its threshold."""
-    best = names[0]
-    if min(known.sum(), other.sum()) >= FEW:
-        best = max(names, key=lambda name: auroc(SCORES[name](e)[known], SCORES[name](of or e)[other]))
-    scores = SCORES[best](e)[known if known.any() else slice(None)].double().sort().values
-    place = max(1, math.floor(rate * (len(scores) + 1) + 1e-9))  # a new one is below it with P <= place / (n + 1)
-    return Rule(best, float(scores[place - 1]), max(float(scores.std(correction=0)), 1e-6))
-
-
 def measured(
     rule: Rejection, known: Mapping[str, tuple[Evidence, Tensor]], unknown: tuple[Evidence, Tensor], by_name: Tensor
 ) -> dict[str, Any]:
@@ -168,7 +114,7 @@ def measured(
     """
     groups = {name: part for name, part in {**known, UNKNOWN: unknown}.items() if part[1].any()}
     out: dict[str, Any] = {
-        "rejected": {name: rejected(rule.margin(e, by_name)[rows]) for name, (e, rows) in groups.items()},
+        "rejected": {name: percent(rule.margin(e, by_name)[rows] < 0) for name, (e, rows) in groups.items()},
         "images": {name: int(rows.sum()) for name, (_, rows) in groups.items()},
         "scores": {},
     }
@@ -182,16 +128,14 @@ def measured(
     return out
 
 
-def evidence_of(held: HeldOut, calibration: Calibration, text: Tensor, scale: float, logits: Tensor) -> Evidence:
-    """Evidence on held-out images; a class whose logit is -inf is none."""
-    calibrated = calibration(logits, calibration.factors(held.scores))
-    cosines = (held.features @ text.cpu().T).masked_fill(logits.isinf(), float("-inf"))
-    return Evidence(calibrated, cosines, scale, held.near)
+def percent(chosen: Tensor) -> float:
+    return 100 * chosen.double().mean().item()
 
 
 @torch.no_grad()
 def told_apart(model: Classifier, known: Any, unknown: Any) -> dict[str, Any]:
-    """`measured` of a model on images of its classes and on others, each as `Classifier.predict` takes them.
+    """`measured` of a model on images of its classes (or on groups of them, by name) and on others, each as
+    `Classifier.predict` takes them.
 
     Raises:
         UserError: the model has no rule for unknown images, or an image cannot be read.
@@ -202,9 +146,10 @@ def told_apart(model: Classifier, known: Any, unknown: Any) -> dict[str, Any]:
         )
     judge = model.frozen()
     parts = {}
-    for kind, images in (("known", known), (UNKNOWN, unknown)):
+    for kind, images in {**(known if isinstance(known, Mapping) else {"known": known}), UNKNOWN: unknown}.items():
         found = [judge.seen(batch) for _, batch in model.batches(images)]
         e = Evidence(*(torch.cat([getattr(one, name).cpu() for one in found]) if name != "scale" else found[0].scale
                        for name in Evidence.__dataclass_fields__))  # fmt: skip
         parts[kind] = (e, torch.ones(len(e.near), dtype=torch.bool))
-    return measured(model.rejection, {"known": parts["known"]}, parts[UNKNOWN], judge.by_name.cpu())
+    others = parts.pop(UNKNOWN)
+    return measured(model.rejection, parts, others, judge.by_name.cpu())

@@ -64,8 +64,9 @@ def run(args: argparse.Namespace) -> int:
     )
     folder = model.save(args.output)
     if "tried" in model.chosen:
-        first = model.chosen["tried"][0]
-        print(f"\nChosen on held-out training images: {first['learner']}, H {first['h']:.1f}\n")
+        first, best = model.chosen["tried"][0], max(model.chosen["tried"], key=lambda row: row["h"])
+        why = f" (the simplest within a standard error of {best['learner']})" if best["h"] > first["h"] else ""
+        print(f"\nChosen on held-out training images: {first['learner']}, H {first['h']:.1f}{why}\n")
         print(chosen_table(model.chosen["tried"]), end="\n\n")
     if model.rejection is not None and model.figures["held_out"]["unknown"]["scores"]:
         print(unknown_table(model.figures["held_out"]["unknown"]["scores"], "simple"), end="\n\n")
@@ -89,4 +90,4 @@ def _tell(model: Any) -> None:
     print(f"temperature {model.calibration.temperature:.3g}: calibration error on {held['images']} held-out images "
           f"{before:.1f}% before, {after:.1f}% after")  # fmt: skip
     for kind, rate in held.get("unknown", {}).get("rejected", {}).items():
-        print(f"called unknown: {rate:.1f}% of {held['unknown']['images'][kind]} held-out images ({kind})")
+        print(f"called unknown: expect {rate:.1f}%, by {held['unknown']['images'][kind]} held-out images ({kind})")

@@ -108,7 +108,8 @@ def _unknown(model: Any) -> list[str]:
     lines = [
         f"An image is called unknown where its {rule.shown.score} score is below {rule.shown.threshold:.4g}; where a "
         f"class by name is the most probable, its {rule.by_name.score} score below {rule.by_name.threshold:.4g}. The "
-        f"wanted rate of known images that are rejected is {100 * rule.rate:g} %. Rejected held-out images: {share}.",
+        f"wanted rate of known images that are rejected is {100 * rule.rate:g} %. To be expected, by held-out images "
+        f"of classes that the rule was not made from: {share}.",
     ]
     if said["scores"]:
         lines += ["", unknown_table(said["scores"])]
@@ -124,7 +125,10 @@ def unknown_table(scores: dict[str, dict[str, float]], style: str = "github") ->
 def _chosen(chosen: dict[str, Any]) -> list[str]:
     if "tried" not in chosen:
         return []
-    text = "On held-out training images; H is the harmonic mean of the two accuracies, each the mean over classes."
+    text = (
+        "On held-out training images; H is the harmonic mean of the two accuracies, each the mean over classes. The "
+        "first was chosen: the simplest of those within a standard error of the best."
+    )
     return [text, "", chosen_table(chosen["tried"], "github")]
 
 

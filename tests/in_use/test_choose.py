@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 import shipclip
-from shipclip.choose import CHEAP
+from shipclip.choose import CHEAP, Candidate, Figures, simplest
 from shipclip.errors import UserError
+from shipclip.trials import HeldOut
 from tests.in_use.conftest import SHORT, names
 
 
@@ -17,13 +19,52 @@ def test_all_cheap_learners_are_tried_alone_and_with_ships_features(chosen: ship
     assert sorted(tried) == sorted([*CHEAP, *(f"SHIP+{learner}" for learner in CHEAP if learner != "ZeroshotCLIP")])
 
 
-def test_the_best_on_held_out_images_is_taken(chosen: shipclip.Classifier):
+def test_what_was_chosen_comes_first_and_the_others_by_their_worth(chosen: shipclip.Classifier):
     rows = chosen.chosen["tried"]
-    assert [(row["h"], -row["nll"]) for row in rows] == sorted(((row["h"], -row["nll"]) for row in rows), reverse=True)
+    worth = [(row["h"], -row["nll"]) for row in rows[1:]]
+    assert worth == sorted(worth, reverse=True)
     name = chosen.tree["TRAINER"]["NAME"]
     learner = type(chosen.learner).__name__
     assert rows[0]["learner"] == chosen.chosen["learner"] == (f"SHIP+{learner}" if name == "SHIP" else learner)
     assert (chosen.generator is not None) == (name == "SHIP")
+
+
+def candidate(name: str, h: float, parts: list[float]) -> Candidate:
+    return Candidate(name, False, 0, Figures(h, None, h, 1.0, torch.tensor(parts, dtype=torch.float64)), None, 0.0)
+
+
+def test_the_simplest_within_a_standard_error_of_the_best_is_taken():
+    """The error of the difference, class by class."""
+    best = candidate("best", 70.0, [-10, 10, -10, 10])
+    worse = candidate("worse", 68.0, [-9, 9, -11, 11])  # surely so: differences of -1 or 1, their error is 0.6
+    noisy = candidate("noisy", 68.0, [10, -10, -10, 10])  # 20 or 0, and 8
+    assert simplest([worse, best]) is best
+    assert simplest([noisy, best]) is noisy
+    assert simplest([worse, best, noisy]) is best
+
+
+def test_parts_of_h_are_its_derivatives():
+    """H with one class left out, as the parts have it."""
+    rng = torch.Generator().manual_seed(0)
+    labels, away = torch.arange(600) % 6, torch.zeros(600, 6, dtype=torch.bool)
+    away[:300, :3], away[300:, 3:] = True, True  # each class is shown in one round and by name in the other
+    away = torch.cat([away, torch.zeros(600, 1, dtype=torch.bool)], dim=1)
+    by_name = away | torch.tensor([False] * 6 + [True])
+    logits = torch.randn(600, 7, generator=rng) + torch.nn.functional.one_hot(labels, 7) * (1 + labels[:, None] / 3)
+    held = HeldOut(logits, labels, by_name, away, torch.ones(600, 7), torch.zeros(600, 1), torch.zeros(600))
+    whole = Figures.of(held)
+    assert whole.parts.mean().item() == pytest.approx(0, abs=1e-9)
+    for c in range(6):
+        rows = labels != c
+        without = Figures.of(HeldOut(*(getattr(held, name)[rows] for name in HeldOut.__dataclass_fields__)))
+        assert without.h - whole.h == pytest.approx(-whole.parts[c].item() / 5, abs=0.35)
+
+
+def test_without_classes_by_name_those_that_were_taken_away_do_not_count(photos: Path):
+    files = sorted((photos / "train").rglob("*.png"))
+    wish = {"labels": [file.parent.name for file in files], "learner": "GDA", "reject": 0.1, "options": SHORT}
+    found = shipclip.fit(images=files, backbone="MiniCLIP", **wish).figures["held_out"]["accuracy"]
+    assert found["new"] is None and found["h"] == found["base"] > 100 / 6
 
 
 def test_h_is_the_harmonic_mean_of_shown_classes_and_classes_by_name(chosen: shipclip.Classifier):

@@ -11,7 +11,7 @@ import torch
 import shipclip
 from shipclip import plan, trials
 from shipclip.backbones import load_backbone
-from shipclip.choose import Figures
+from shipclip.choose import Figures, too_many
 from shipclip.features.source import FeatureSource
 from shipclip.heldout import rounds_of
 from shipclip.recipe import Recipe
@@ -48,8 +48,10 @@ def test_from_five_on_a_fifth_of_each_class_is_held_out():
 
 
 def test_cheap_learners_are_cross_validated_until_a_fifth_is_enough():
-    assert len(rounds_of(task([10] * 5), 1, cheap=True, away=False)) == 3
+    assert len(rounds_of(task([10] * 5), 1, cheap=True, away=False)) == 5
     assert len(rounds_of(task([100] * 5), 1, cheap=True, away=False)) == 1
+    assert len(rounds_of(task([100] * 5), 1, cheap=True, away=True)) == 5  # a class a round would say nothing
+    assert len(rounds_of(task([5] * 150), 1, cheap=True, away=True)) == 1
 
 
 def test_own_validation_images_are_what_is_held_out():
@@ -65,8 +67,8 @@ def test_each_class_is_taken_away_once_with_all_its_images():
     assert sorted(label for part in rounds for label in part.away) == list(range(7))
     for part in rounds:
         labels = part.task.labels
-        assert sorted(labels.names) == sorted(whole.labels.names)
         gone = {whole.labels.names[label] for label in part.away}
+        assert sorted(labels.names) == sorted(whole.labels.names)
         assert set(labels.by_name) == gone | {"class 7", "class 8"}
         assert not gone & {item.classname for item in part.task.train}
         for item in (*part.task.train, *part.task.test):
@@ -74,6 +76,24 @@ def test_each_class_is_taken_away_once_with_all_its_images():
         for label, name in enumerate(whole.labels.names):
             assert labels.names[part.columns[label]] == name
         assert {whole.train[i].label for i in part.shown}.isdisjoint(part.away)
+
+
+@pytest.mark.parametrize(("shown", "by_name"), [(36, 18), (10, 5), (10, 30), (10, 1)])
+def test_a_learner_is_judged_among_as_many_classes_by_name_for_each_with_images_as_the_fit_has(
+    shown: int, by_name: int
+):
+    rounds, C = rounds_of(task([5] * shown, by_name), 1, True, away=True), shown + by_name
+    away = torch.zeros(len(rounds), C, dtype=torch.bool)
+    for row, part in zip(away, rounds, strict=True):
+        row[part.away] = True
+    names = away | (torch.arange(C) >= shown)
+    labels = torch.tensor([part.away[0] for part in rounds])
+    rest = torch.zeros(len(rounds), 1)
+    held = HeldOut(torch.zeros(len(rounds), C), labels, names, away, rest, rest, rest)
+    left_out = too_many(held)
+    assert not (left_out & ~(names & ~away)).any()
+    counts, n_shown = (names & ~left_out).sum(dim=1), (~names).sum(dim=1)
+    assert ((counts - n_shown * by_name / shown).abs() <= 0.5).logical_or(counts == away.sum(dim=1)).all()
 
 
 def test_a_classs_only_image_is_never_taken_from_it():

@@ -13,8 +13,9 @@ from shipclip import cli
 from shipclip.confidence import PLAIN
 from shipclip.detection import auroc, fpr_at
 from shipclip.errors import UserError
+from shipclip.rejection import fit_rejection, thresholds
 from shipclip.trials import HeldOut
-from shipclip.unknown import BASELINES, SCORES, Evidence, fit_rejection, told_apart
+from shipclip.unknown import BASELINES, SCORES, Evidence, told_apart
 from tests.in_use.conftest import SHORT
 
 
@@ -69,19 +70,46 @@ def test_the_best_score_is_chosen():
 
 @pytest.mark.parametrize("rate", [0.01, 0.05, 0.2, 0.5])
 def test_no_more_known_images_are_rejected_than_was_asked_for(rate: float):
-    _, figures = fitted(rate)
-    assert rate * 100 - 1 < figures["rejected"]["shown"] <= rate * 100
-    assert figures["images"] == {"shown": 300, "unknown": 100}
+    rule, figures = fitted(rate)
+    held, limit = held_out(), rule.shown.threshold
+    known, unknown = held.near[held.labels < 3], held.near[held.labels == 3]
+    share, most = (known < limit).double().mean().item(), known.sort().values[int(rate * 301 - 1)]
+    assert share <= rate and (unknown < limit).sum() == (unknown < most).sum()
+    assert abs(figures["rejected"]["shown"] - 100 * share) < 4 and figures["images"] == {"shown": 300, "unknown": 100}
+
+
+@pytest.mark.parametrize("rate", [0.02, 0.1, 0.3])
+def test_neither_kind_of_class_loses_more_than_the_rate_whichever_is_predicted(rate: float):
+    """Images of classes by name that are taken for shown ones look unknown, and count all the same."""
+    rng = torch.Generator().manual_seed(0)
+    shown = [torch.randn(300, generator=rng).add(2).sort().values, torch.randn(20, generator=rng).sort().values]
+    named = [torch.randn(60, generator=rng).sort().values, torch.randn(140, generator=rng).add(2).sort().values]
+    unknown = [torch.randn(200, generator=rng).sort().values, torch.randn(200, generator=rng).add(1).sort().values]
+    limits = thresholds(rate, [list(cells) for cells in zip(shown, named, strict=True)], unknown)
+
+    def rejected(parts: list[torch.Tensor], limits: list[float]) -> int:
+        return sum(int((scores < limit).sum()) for scores, limit in zip(parts, limits, strict=True))
+
+    assert rejected(shown, limits) <= rate * 320 and rejected(named, limits) <= rate * 200
+    alone = [float(torch.cat(cells).quantile(rate / 2)) for cells in zip(shown, named, strict=True)]
+    assert rejected(named, alone) > rate * 200 or rejected(unknown, limits) >= rejected(unknown, alone)
+    more = [limit + 0.3 for limit in limits]
+    assert rejected(shown, more) > rate * 320 or rejected(named, more) > rate * 200
 
 
 def test_the_rate_holds_on_new_images():
-    """A new image falls below the threshold with a probability of at most the rate."""
-    rates = []
-    for seed in range(200):
-        scores = torch.rand(40, generator=torch.Generator().manual_seed(seed))
-        threshold = scores[:39].sort().values[int(0.1 * 40) - 1]  # what _rule takes of 39
-        rates.append(float(scores[39] < threshold))
-    assert sum(rates) / 200 <= 0.1 + 0.05
+    """Another image falls below the threshold with a probability of at most the rate."""
+    rng, count = torch.Generator().manual_seed(0), 0
+    for _ in range(400):
+        scores, unknown = torch.rand(40, generator=rng), torch.rand(20, generator=rng).sort().values
+        (limit,) = thresholds(0.1, [[scores[:39].sort().values]], [unknown])
+        count += int(scores[39] < limit)
+    assert 0.05 < count / 400 <= 0.1 + 0.03
+
+
+def test_without_unknown_images_each_kind_has_the_rate():
+    scores = torch.arange(100.0)
+    assert thresholds(0.05, [[scores], [scores + 7]], [scores[:0], scores[:0]]) == [4.0, 11.0]
 
 
 @pytest.fixture(scope="module")
