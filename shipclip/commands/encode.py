@@ -1,8 +1,8 @@
 """shipclip encode: encode a data set's images ahead, for all runs with the same FEATURES.CACHE_DIR.
 
-Runs find test and validation images whatever their classes, shots and seed, and training views of the same shots, classes,
-seed and INPUT. The command goes on after a kill. Several of them, on one host or on many, share the work on one folder by
-themselves; --shard gives each a part of its own to do and wait for.
+Runs find test and validation images whatever their classes, shots and seed, and training views of the same shots,
+classes, seed and INPUT. The command goes on after a kill. Several of them, on one host or on many, share the work on
+one folder by themselves; --shard gives each a part of its own to do and wait for.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ class FeatureBank:
 def load_bank(
     backbone: Backbone, views: Views, cache_dir: str = "", workers: int = 0, dtype: str = "float32"
 ) -> FeatureBank:
-    """The bank of these views. What the folder's store has of them is taken from there, the rest encoded and left there.
+    """The bank of these views: what the folder's store has is taken from there, the rest encoded and left there.
 
     A store that cannot be written is a notice.
 

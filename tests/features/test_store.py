@@ -1,4 +1,4 @@
-"""Features on disk are those of a plain pass, whoever encoded them, and whatever happened to the process or the file."""
+"""Features on disk are those of a plain pass, whoever encoded them and whatever happened to process or file."""
 
 from __future__ import annotations
 
