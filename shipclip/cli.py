@@ -12,6 +12,7 @@ shipclip report OUTPUT        tables of any tree of results
 shipclip compare OUTPUT       which differences between methods are real
 shipclip figures PICTURE ...  pictures of runs and models
 shipclip interpret ...        the words nearest to SHIP's prompts
+shipclip encode NAME          encode a data set's images ahead of all runs; by as many processes and hosts as there are
 shipclip check NAME ...       what is missing or damaged in a data set; with --features doubles, doubtful labels ...
 shipclip prepare NAME ...     fetch a data set
 """
@@ -24,7 +25,7 @@ from importlib import import_module
 
 from .errors import TOLD, sentence
 
-COMMANDS = ("fit", "predict", "classes", "export", "demo", "unknown", "run")  # files of commands/
+COMMANDS = ("fit", "predict", "classes", "export", "demo", "unknown", "encode", "run")  # files of commands/
 # Commands with a command line of their own, imported when asked for: torch is slow to import.
 MODULES = {
     "report": "reporting.report",

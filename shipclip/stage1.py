@@ -143,8 +143,9 @@ def key(generator: FeatureGenerator, bank: FeatureBank, name: str) -> str:
         machine,
     ]
     digest = hashlib.sha256(json.dumps(facts).encode())
-    for tensor in (bank.features, bank.labels):
-        digest.update(tensor.cpu().numpy().data)
+    for block in bank.blocks():
+        digest.update(block.numpy().data)
+    digest.update(bank.labels.cpu().numpy().data)
     return digest.hexdigest()[:32]
 
 

@@ -117,7 +117,7 @@ def preparation_bank(method: Method) -> FeatureBank:
     shots = ship.synthetic_shots or max(1, round(len(real) / method.n_base))
     labels = torch.arange(method.n_base, len(method.names)).repeat_interleave(shots)
     made = synthetic_bank(method.generator, labels, len(real.features), stream(method.seed, "preparation"))
-    features = torch.cat([real.features, made.features], dim=1)
+    features = torch.cat([real.features.float(), made.features], dim=1)
     return FeatureBank(features, torch.cat([real.labels, made.labels]))
 
 

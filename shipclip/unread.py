@@ -80,7 +80,7 @@ def without_effect(settings: Settings) -> set[str]:
     if settings.dataset.subsample_classes in ("base", "new"):
         out |= {"TEST.BASE_PENALTY"}
     if learner.sees == "images":
-        out |= {"FEATURES.VIEWS", "FEATURES.CACHE_DIR"}
+        out |= {"FEATURES.VIEWS", "FEATURES.CACHE_DIR", "FEATURES.STORE_DTYPE"}
     elif not ship and not trained and learner.prepare is Learner.prepare:
         out |= {"FEATURES.VIEWS", *(f"INPUT.{key}" for key in OF_A_TRANSFORM)}
     return out

@@ -21,8 +21,8 @@ from tqdm import tqdm
 from ..backbones.base import Backbone
 from ..features.bank import load_bank
 from ..features.images import read_image
-from ..features.pixels import Views
-from ..features.transforms import InputOptions, plain_transform
+from ..features.source import plain_views
+from ..features.transforms import InputOptions
 from ..files import write_text
 from ..reporting.sheet import Card, contact_sheet
 from ..task import Item
@@ -102,10 +102,7 @@ def inspect(seen: Seen) -> list[Finding]:
 def see(items: Sequence[Item], parts: Sequence[str], names: Sequence[str], backbone: Backbone, texts: Texts,
         upright: bool, cache_dir: str = "", workers: int = 0) -> Seen:  # fmt: skip
     """Encode images that can be read, and make their small pictures."""
-    recipe = InputOptions()
-    views = Views(
-        items, plain_transform(recipe, backbone.preprocessing), [str(backbone.preprocessing), "test"], upright=upright
-    )
+    views = plain_views(items, InputOptions(), backbone.preprocessing, upright)
     features = load_bank(backbone, views, cache_dir, workers).features[0].cpu()
     with ThreadPoolExecutor() as pool:
         found = pool.map(lambda item: small_picture(item.impath, upright), items)

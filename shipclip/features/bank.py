@@ -6,23 +6,24 @@ encoded. An image is decoded once for all its views.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
+import mmap
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from ..backbones.base import Backbone
-from ..checkpoints import refuse_damaged
-from ..files import write_tensors
-from .pixels import Views, read_views
+from ..errors import Unwritable
+from . import segment
+from .encode import encode, fill
+from .pixels import Views
+from .segment import Segment, release
+from .store import Places, Store, digests, store_of
 
-ENCODE_BATCH = 64
+AS_FLOAT32 = 1 << 30  # bytes: a bank in half precision that would be larger in single precision stays as it is
+BLOCK = 1 << 16  # rows of a mapped bank that are looked at before their pages are given back
 
 
 @dataclass(frozen=True)
@@ -30,86 +31,122 @@ class FeatureBank:
     """Features of N images under V augmentation views.
 
     Attributes:
-        features: L2-normalised, float32, (V, N, d).
+        features: L2-normalised, (V, N, d); float32, or float16 if they were kept so and are more than a gigabyte.
         labels: (N,).
+        mapped: the file that the features lie in, where they are no copy of it.
     """
 
     features: Tensor
     labels: Tensor
+    mapped: mmap.mmap | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def to(self, device: str | torch.device) -> FeatureBank:
-        return FeatureBank(self.features.to(device), self.labels.to(device))
+    def to(self, device: torch.device) -> FeatureBank:
+        """On a device; features that would take more than half of what a GPU has left stay where they are."""
+        features, labels = self.features, self.labels.to(device)
+        if device.type == "cuda" and features.nbytes > torch.cuda.mem_get_info(device)[0] // 2:
+            return FeatureBank(features, labels, self.mapped)
+        features = features.to(device)
+        return FeatureBank(features, labels, self.mapped if features is self.features else None)
 
     def draw(self, rng: torch.Generator) -> Tensor:
-        """For each image one of its views at random, (N, d)."""
-        V, N, _ = self.features.shape
+        """For each image one of its views at random, (N, d), float32, where the labels are: features may stay in main
+        memory."""
+        V, N, d = self.features.shape
         view = torch.randint(V, (N,), generator=rng).to(self.features.device)
-        return self.features[view, torch.arange(N, device=view.device)]
+        rows = torch.arange(N, device=view.device)
+        if self.mapped is None:
+            return self.features[view, rows].to(self.labels.device, torch.float32)
+        out = torch.empty(N, d)
+        for start in range(0, N, BLOCK):
+            part = slice(start, start + BLOCK)
+            out[part] = self.features[view[part], rows[part]]
+            release(self.mapped)
+        return out.to(self.labels.device)
+
+    def blocks(self) -> Iterator[Tensor]:
+        """The features piece by piece in order, (*, d) each, on the CPU."""
+        for view in self.features:
+            for block in view.split(BLOCK):
+                yield block.cpu()
+                release(self.mapped)
 
 
-def load_bank(backbone: Backbone, views: Views, cache_dir: str = "", workers: int = 0) -> FeatureBank:
-    """The bank of these views, from the cache folder if it is there, else encoded and left there.
+def load_bank(
+    backbone: Backbone, views: Views, cache_dir: str = "", workers: int = 0, dtype: str = "float32"
+) -> FeatureBank:
+    """The bank of these views: what the folder's store has is taken from there, the rest encoded and left there.
 
-    A cache that cannot be written is a notice.
+    A store that cannot be written is a notice.
+
+    Args:
+        cache_dir: folder of the stores; empty: nothing is kept.
+        workers: processes that read images.
+        dtype: float32 or float16, of the features on disk.
 
     Raises:
         BadImage: an image that cannot be read, by name.
     """
-    if not cache_dir:
-        return FeatureBank(encode(backbone, views, workers), views.labels)
-    file = Path(cache_dir) / f"{key_of(backbone, views)}.pt"
-    features = _read_cached(file)
-    if features is None:
-        features = encode(backbone, views, workers)
+    images = digests(views) if cache_dir and len(views.items) else None
+    if images is not None:
         try:
-            write_tensors(file, features.cpu())
+            store = store_of(backbone, views, cache_dir, dtype)
+            fill(backbone, views, store, images, workers)
+            return of_store(store, images, views.first, views.count, backbone.dim, views.labels)
         except OSError as error:
             reason = error.strerror
             print(f"Note: the features could not be kept in {cache_dir} ({reason}); they are made anew each time")
+    features = encode(backbone, views, workers)
+    if cache_dir and dtype == "float16":  # the same numbers, whether they could be kept or not
+        features = features.half().float()
     return FeatureBank(features, views.labels)
 
 
-def key_of(backbone: Backbone, views: Views) -> str:
-    """A digest of weights, images (path, size, time of change), transform, seed and views."""
-    facts: list[Any] = [backbone.fingerprint, views.recipe, views.seed, views.first, views.count, views.upright]
-    for item in views.items:
-        try:
-            stat = os.stat(item.impath)
-        except (OSError, TypeError):
-            continue  # reading it will say what is wrong
-        facts.append([os.path.abspath(item.impath), stat.st_size, stat.st_mtime_ns])
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
+def of_store(store: Store, images: np.ndarray, first: int, count: int, dim: int, labels: Tensor) -> FeatureBank:
+    """The bank of entries that a store has: mapped where it is large, else read.
 
-
-@torch.no_grad()
-def encode(backbone: Backbone, views: Views, workers: int = 0) -> Tensor:
-    """Encode all views of all images: (V, N, d), float32, on the backbone's device, in one piece of memory.
-
-    Raises:
-        BadImage: an image that cannot be read, by name.
+    Args:
+        images: names of the images in the store, (N, 2).
+        first, count: the views.
+        dim: d.
+        labels: (N,).
     """
-    N, done = len(views.items), 0
-    out = torch.empty(views.count, N, backbone.dim, device=backbone.device)
-    batches = read_views(views, max(1, ENCODE_BATCH // views.count), workers, backbone.device.type == "cuda")
-    with tqdm(total=N, desc="Encoding images", unit="image", delay=2, disable=None) as bar:
-        for images in batches:
-            B, V = images.shape[:2]
-            features = backbone.encode_image(images.flatten(0, 1)).unflatten(0, (B, V))  # (B, V, d)
-            out[:, done : done + B] = features.transpose(0, 1)
-            done += B
-            bar.update(B)
-    return out
+    while True:
+        places = store.find(images, first, count)
+        try:
+            return _bank(store, images, places, first, dim, labels)
+        except FileNotFoundError:  # another process has put segments together since
+            store.refresh()
+            if store.find(images, first, count).missing.any():
+                raise
 
 
-def _read_cached(file: Path) -> Tensor | None:
-    if not file.is_file():
-        return None
+def _bank(store: Store, images: np.ndarray, places: Places, first: int, dim: int, labels: Tensor) -> FeatureBank:
+    shape, half = (*places.row.shape, dim), store.dtype == "float16"
+    size = int(np.prod(shape))
+    if size * (2 if half else 4) >= segment.MAPPED:
+        found = _joined(store, images, places, first)
+        if found is not None:
+            part, of_views, of_images = found
+            features = part.features[of_views, of_images]
+            if half and 4 * size <= AS_FLOAT32:
+                return FeatureBank(features.float(), labels)
+            return FeatureBank(features, labels, part.mapping)
+    out = np.empty(shape, np.float32)
+    store.read(places, first, out)
+    return FeatureBank(torch.from_numpy(out), labels)
+
+
+def _joined(store: Store, images: np.ndarray, places: Places, first: int) -> tuple[Segment, slice, slice] | None:
+    """The one segment that holds all these entries, made if there is none; None: the store cannot be written."""
+    found = store.whole(places, first)
+    if found is not None:
+        return found
     try:
-        refuse_damaged(file)
-        return torch.load(file, weights_only=True)
-    except Exception:  # torch raises many kinds for a damaged file
-        print(f"The cached features in {file} are damaged and will be made anew")
+        store.join(images, places, first)
+    except Unwritable as error:
+        print(f"Note: features could not be put together in {store.folder} ({error.strerror}); they are read whole")
         return None
+    return store.whole(store.find(images, first, len(places.row)), first)

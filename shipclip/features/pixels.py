@@ -25,6 +25,7 @@ class Views:
         seed: seed of the views.
         first, count: the views' numbers are first ... first + count - 1.
         upright: whether images are turned as their EXIF orientation says.
+        random: whether a view depends on its number, the seed and the image's place in the list.
     """
 
     items: Sequence[Any]
@@ -34,6 +35,7 @@ class Views:
     first: int = 0
     count: int = 1
     upright: bool = False
+    random: bool = True
 
     @property
     def labels(self) -> Tensor:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..backbones.base import Backbone
+from ..backbones.base import Backbone, Preprocessing
 from ..options import checked, option
 from ..task import Task
 from .bank import FeatureBank, load_bank
@@ -33,6 +33,8 @@ class FeatureOptions:
     # Folder that keeps encoded features, and SHIP's generators trained on them, between runs; empty: they live in
     # memory only.
     cache_dir: str = ""
+    # Of the features in that folder: half the room, and about 3 digits.
+    store_dtype: str = option("float32", choices=("float32", "float16"))
 
 
 @dataclass(frozen=True)
@@ -77,10 +79,17 @@ class Source:
         self.repeats = True  # whether another run may have the same seed
 
     def views(self, items: Sequence[Any], training: bool, count: int = 1) -> Views:
-        pre = self.backbone.preprocessing
-        transform = (training_transform if training else plain_transform)(self.input, pre)
-        recipe = [asdict(self.input), asdict(pre), "train" if training else "test"]
-        return Views(items, transform, recipe, self.seed if training else 0, 0, count, self.task.upright)
+        pre, upright = self.backbone.preprocessing, self.task.upright
+        if not training:
+            return plain_views(items, self.input, pre, upright)
+        recipe = [asdict(self.input), asdict(pre), "train"]
+        return Views(items, training_transform(self.input, pre), recipe, self.seed, 0, count, upright)
+
+
+def plain_views(items: Sequence[Any], input: InputOptions, pre: Preprocessing, upright: bool) -> Views:
+    """Images under a backbone's plain preprocessing, whatever the training images' augmentation."""
+    recipe = ["normalize" in input.transforms, asdict(pre), "test"]
+    return Views(items, plain_transform(input, pre), recipe, upright=upright, random=False)
 
 
 class FeatureSource(Source):
@@ -109,11 +118,12 @@ class FeatureSource(Source):
 
     def test_batches(self, split: str, size: int) -> Iterator[Batch]:
         bank = self.bank(split)
-        yield from zip(bank.features[0].split(size), bank.labels.split(size), strict=True)
+        for x, y in zip(bank.features[0].split(size), bank.labels.split(size), strict=True):
+            yield x.to(self.backbone.device, torch.float32), y
 
     def _load(self, views: Views, keep: bool = True) -> FeatureBank:
-        cache = self.features.cache_dir if keep else ""
-        return load_bank(self.backbone, views, cache, self.workers).to(self.backbone.device)
+        cache, device = self.features.cache_dir if keep else "", self.backbone.device
+        return load_bank(self.backbone, views, cache, self.workers, self.features.store_dtype).to(device)
 
 
 class PixelSource(Source):

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +10,9 @@ from PIL import Image
 from torchvision import transforms as T
 
 from shipclip.backbones.base import Backbone
-from shipclip.features import bank as bank_module
-from shipclip.features.bank import encode, key_of, load_bank
+from shipclip.features import encode as encode_module
+from shipclip.features.bank import load_bank
+from shipclip.features.encode import encode
 from shipclip.features.pixels import Views, fresh
 
 RANDOM = T.Compose([T.RandomResizedCrop(32), T.RandomHorizontalFlip(), T.ToTensor()])
@@ -67,35 +68,6 @@ def test_encoding_leaves_the_global_generators_alone(clip: Backbone, items: list
     assert torch.equal(torch.rand(2), wanted)
 
 
-def test_a_second_run_takes_the_features_from_disk(clip, items: list[Item], tmp_path: Path, monkeypatch):
-    first = load_bank(clip, Views(items, RANDOM, count=2), str(tmp_path / "cache"))
-    monkeypatch.setattr(bank_module, "encode", lambda *a, **k: pytest.fail("encoded again"))
-    second = load_bank(clip, Views(items, RANDOM, count=2), str(tmp_path / "cache"))
-    assert torch.equal(first.features, second.features)
-    assert second.labels.tolist() == [0, 1, 2, 0, 1, 2, 0]
-
-
-def test_the_key_follows_weights_images_transform_and_seed(clip: Backbone, items: list[Item]):
-    views = Views(items, RANDOM, "recipe", seed=1)
-    keys = {key_of(clip, views)}
-    keys.add(key_of(clip, replace(views, seed=2)))
-    keys.add(key_of(clip, replace(views, recipe="other")))
-    keys.add(key_of(clip, replace(views, count=2)))
-    keys.add(key_of(clip, replace(views, items=items[1:])))
-    Image.new("RGB", (8, 8)).save(items[0].impath)  # changed since
-    keys.add(key_of(clip, views))
-    assert len(keys) == 6
-
-
-def test_damaged_cached_features_are_made_anew(clip: Backbone, items: list[Item], tmp_path: Path):
-    views = Views(items, PLAIN)
-    first = load_bank(clip, views, str(tmp_path / "cache"))
-    (file,) = (tmp_path / "cache").iterdir()
-    file.write_bytes(file.read_bytes()[:100])
-    assert torch.equal(load_bank(clip, views, str(tmp_path / "cache")).features, first.features)
-    assert [f.name for f in (tmp_path / "cache").iterdir()] == [file.name]
-
-
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("content", [b"", b"no image", None])
 def test_an_unreadable_image_is_named(clip: Backbone, items: list[Item], content: bytes | None, workers: int):
@@ -116,7 +88,7 @@ def test_images_of_every_mode_are_read(clip: Backbone, tmp_path: Path, mode: str
 def test_encoding_in_batches_fills_one_tensor(clip: Backbone, items: list[Item], monkeypatch: pytest.MonkeyPatch):
     views = Views(items, RANDOM, count=2)
     whole = encode(clip, views)
-    monkeypatch.setattr(bank_module, "ENCODE_BATCH", 6)  # three images at once, the last alone
+    monkeypatch.setattr(encode_module, "ENCODE_BATCH", 6)  # three images at once, the last alone
     found = encode(clip, views)
     torch.testing.assert_close(found, whole)
     assert found.is_contiguous() and found.untyped_storage().nbytes() == 2 * 7 * clip.dim * 4

@@ -10,6 +10,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import numpy as np
 import torch
 from hypothesis import strategies as st
 from PIL import Image
@@ -20,7 +21,7 @@ import train
 from shipclip import checkpoints
 from shipclip.backbones.weights import read_weights
 from shipclip.errors import UserError
-from shipclip.features.bank import _read_cached
+from shipclip.features.store import Store
 from shipclip.files import digest_of
 from shipclip.miniclip import weights
 
@@ -126,12 +127,17 @@ def of_a_backbone(rng: Random, place: Path) -> None:
 
 def cached(rng: Random, place: Path) -> None:
     """Features that were kept, damaged since, are made anew and never used."""
-    file = place / "features.pt"
-    whole = torch.randn(2, 3, 8)
-    torch.save(whole, file)
+    whole, images = torch.randn(2, 3, 8).numpy(), np.arange(6, dtype=np.uint64).reshape(3, 2)
+    Store(place, "float32").add(images, 0, whole)
+    (file,) = place.glob("*.safetensors")
     file.write_bytes(mutate.damaged(file.read_bytes(), rng))
-    found = _read_cached(file)
-    assert found is None or torch.equal(found, whole)
+    store, found = Store(place, "float32"), np.empty_like(whole)
+    store.refresh()
+    places = store.find(images, 0, 2)
+    assert places.missing.all() or not places.missing.any()
+    if not places.missing.any():
+        store.read(places, 0, found)
+        assert np.array_equal(found, whole)
 
 
 example = st.tuples(st.sampled_from(TRAINED), mutate.randoms, mutate.values)
