@@ -2,7 +2,7 @@
 
     python benchmarks/feature_store.py [--root data] [--sizes 10000 100000 1000000] [--dtype float16] [--folder DIR]
 
-Printed: seconds until a source is ready to train (training views and test images of MiniWorld, MiniCLIP) in a first
+Printed: seconds until a source is ready to train (ten views of 4 shots, and the test images, of MiniWorld) in a first
 and a second run, each a process of its own, with the images that were decoded; then, for synthetic stores of --views
 views of 512 numbers, seconds to write, to open and to draw an epoch, with the largest resident memory of the process
 that opens, and the exponent of a power law fitted to each. A size that the disk has no room for is left out.
@@ -110,7 +110,7 @@ def one_run(args: argparse.Namespace, cache: str) -> dict[str, float]:
             yield images
 
     encode.read_views = counting
-    task = task_of(DATASETS.get("MiniWorld")(args.root), DatasetOptions(num_shots=16), 1)
+    task = task_of(DATASETS.get("MiniWorld")(args.root), DatasetOptions(num_shots=4), 1)
     backbone = load_backbone("MiniCLIP")
     began = time.perf_counter()
     source = FeatureSource(backbone, task, InputOptions(), FeatureOptions(cache_dir=cache), 1)
