@@ -54,6 +54,11 @@ class ClassTokens:
     def __len__(self) -> int:
         return len(self.names)
 
+    def part(self, first: int, last: int) -> ClassTokens:
+        """The classes first ... last - 1, as views."""
+        rows = slice(first, last)
+        return ClassTokens(self.names[rows], self.start, self.suffix[rows], self.lengths[rows], self.name_lengths[rows])
+
 
 class PromptLearner(nn.Module):
     """Learned context vectors; `forward` makes the prompts of a set of classes with them.

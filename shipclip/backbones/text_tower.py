@@ -12,11 +12,13 @@ transformer is causal, so three things may be left out without changing that row
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from . import frozen_text
 from .hooks import NONE, Hooks
 from .prompts import Prompts
 
@@ -43,7 +45,9 @@ class TextTower:
 
     def __call__(self, prompts: Prompts, hooks: Hooks = NONE) -> Tensor:
         """Text features of all prompts, not normalised: (G, S, d)."""
-        layout = _Layout.of(prompts)
+        layout = Layout.of(prompts)
+        if hooks is NONE and frozen_text.suits(self, prompts):
+            return frozen_text.run(self, prompts, layout)
         positions = self.positional_embedding.to(prompts.prefix.dtype)
         split = prompts.prefix.shape[1]
         prefix = prompts.prefix + positions[:split]  # (G, P, w)
@@ -63,7 +67,7 @@ class TextTower:
         return (self.ln_final(x) @ self.text_projection).unflatten(0, (layout.G, layout.S))  # (G, S, d)
 
     def _attention(
-        self, attn: nn.Module, x: Tensor, layout: _Layout, layer: int, hooks: Hooks, eot_only: bool = False
+        self, attn: nn.Module, x: Tensor, layout: Layout, layer: int, hooks: Hooks, eot_only: bool = False
     ) -> Tensor:
         """Causal self-attention, (N, w) -> (N, w); with `eot_only` the queries are the EOT rows, -> (GS, w)."""
         qkv = hooks.add_projection(layer, x, F.linear(x, attn.in_proj_weight, attn.in_proj_bias))  # (N, 3w)
@@ -87,7 +91,7 @@ class TextTower:
         return qkv.permute(2, 0, 3, 1, 4).unbind(0)  # three times (batch, H, length, dh)
 
 
-def _replace(x: Tensor, vectors: Tensor | None, layout: _Layout) -> Tensor:
+def _replace(x: Tensor, vectors: Tensor | None, layout: Layout) -> Tensor:
     """The context vectors (n, w) of a single group, which stand behind its start token, replaced by others."""
     if vectors is None:
         return x
@@ -101,7 +105,7 @@ def _merge_heads(y: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class _Layout:
+class Layout:
     """Where each token of a ragged batch of prompts lies, packed and padded."""
 
     G: int
@@ -109,32 +113,35 @@ class _Layout:
     P: int
     M: int
     rows: Tensor | None  # the padded rows that hold a token, (tokens,); None where every row does
+    source: Tensor | None  # for each padded row the packed suffix row that fills it, (GSM,); None likewise
     eot: Tensor  # the EOT's rows among all packed rows, prefixes first, (GS,)
     last: Tensor  # the EOT's place in its padded suffix, (GS,)
     causal_mask: Tensor  # suffix position x (prefix + suffix position), (M, P + M)
     eot_mask: Tensor  # what each EOT may attend to, (GS, 1, 1, P + M)
+    after_eot: Tensor  # suffix positions that it may not, (GS, 1, M)
 
     @staticmethod
-    def of(prompts: Prompts) -> _Layout:
-        (G, S, M, _), P, device = prompts.suffix.shape, prompts.prefix.shape[1], prompts.suffix.device
-        lengths = prompts.lengths.repeat(G)  # (GS,)
-        filled = torch.arange(M) < lengths[:, None]  # (GS, M)
-        rows = None if bool(filled.all()) else filled.flatten().nonzero().squeeze(1).to(device)
-        causal = torch.ones(M, P + M, dtype=torch.bool, device=device).tril(diagonal=P)
-        before_eot = F.pad(filled, (P, 0), value=True)[:, None, None]
-        eot = G * P + lengths.cumsum(0) - 1
-        return _Layout(G, S, P, M, rows, eot.to(device), (lengths - 1).to(device), causal, before_eot.to(device))
+    def of(prompts: Prompts) -> Layout:
+        (G, S, M, _), P = prompts.suffix.shape, prompts.prefix.shape[1]
+        return _layout(G, S, P, M, tuple(prompts.lengths.tolist()), prompts.suffix.device)
 
-    def pack(self, padded: Tensor) -> Tensor:
-        """(GSM, *) -> (tokens, *)"""
-        return padded if self.rows is None else padded.index_select(0, self.rows)
+    def pack(self, padded: Tensor, groups: int | None = None) -> Tensor:
+        """(GSM, *) -> (tokens, *), of all groups or of the first ones."""
+        if self.rows is None:
+            return padded
+        share = self.rows if groups is None else self.rows[: len(self.rows) * groups // self.G]
+        return padded.index_select(0, share)
 
     def pad(self, packed: Tensor) -> Tensor:
-        """(tokens, *) -> (GSM, *)"""
+        """(tokens, *) -> (GSM, *), with zeros."""
         if self.rows is None:
             return packed
         empty = packed.new_zeros(self.G * self.S * self.M, packed.shape[1])
         return empty.index_copy(0, self.rows, packed)
+
+    def fill(self, packed: Tensor) -> Tensor:
+        """(tokens, *) -> (GSM, *), with the prompt's last row."""
+        return packed if self.rows is None else packed.index_select(0, self.source)
 
     def per_prompt(self, x: Tensor) -> Tensor:
         """A group's keys or values for each of its prompts, (G, H, P, dh) -> (GS, H, P, dh)"""
@@ -142,3 +149,22 @@ class _Layout:
 
     def eot_query(self, q: Tensor) -> Tensor:
         return self.last[:, None, None, None].expand(-1, q.shape[1], 1, q.shape[3])
+
+
+@lru_cache(maxsize=64)
+def _layout(G: int, S: int, P: int, M: int, lengths: tuple[int, ...], device: torch.device) -> Layout:
+    """Names that do not change have their layout made once, and are sent to the device once."""
+    length = torch.tensor(lengths).repeat(G)  # (GS,)
+    place = torch.arange(M)
+    filled = place < length[:, None]  # (GS, M)
+    rows = source = None
+    if min(lengths) < M:
+        rows = filled.flatten().nonzero().squeeze(1).to(device)
+        first = length.cumsum(0) - length
+        source = (first[:, None] + place.minimum(length[:, None] - 1)).flatten().to(device)
+    causal = torch.ones(M, P + M, dtype=torch.bool, device=device).tril(diagonal=P)
+    before_eot = F.pad(filled, (P, 0), value=True)[:, None, None].to(device)
+    eot = (G * P + length.cumsum(0) - 1).to(device)
+    return Layout(
+        G, S, P, M, rows, source, eot, (length - 1).to(device), causal, before_eot, ~filled[:, None].to(device)
+    )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from ..backbones.base import Backbone, normalise
 from ..backbones.prompts import ClassTokens, class_prompts, initial_context, words_of
@@ -16,13 +18,16 @@ from ..rng import seeded, stream
 from ..texts import Texts
 from .base import LEARNERS, Classifier, Learner, LearnerOptions
 
-PROMPTS_AT_ONCE = 4096  # image x class prompts in one pass when nothing is learned; bounds the memory
+ON_CPU, ON_GPU = 512, 4096  # prompts at once that keep a CPU's caches, or a GPU, busy
 
 
 @dataclass(frozen=True)
 class CoCoOpOptions(LearnerOptions):
     n_ctx: int = option(16, least=1, most=1000)  # number of context vectors
     ctx_init: str = ""  # start from these words; sets the number of vectors
+    # Image x class prompts in one pass of the text tower; bounds the memory of a step and of a test, whatever the batch
+    # and the number of classes are. 0: 512 on the CPU, 4096 on a GPU.
+    prompts_at_once: int = option(0, least=0)
 
 
 @LEARNERS.register
@@ -45,17 +50,38 @@ class CoCoOp(Learner):
 
     def classifier(self, names: Sequence[str], scale: float | None = None) -> Classifier:
         classes, factor = self.tokens(names, len(self.ctx)), self.scale(scale)
-        if torch.is_grad_enabled():
-            return lambda x: self.logits(x, classes, factor)
-        images = max(1, PROMPTS_AT_ONCE // len(classes))
-        return lambda x: torch.cat([self.logits(part, classes, factor) for part in x.split(images)])
+        return lambda x: self.logits(x, classes, factor)
 
     def logits(self, x: Tensor, classes: ClassTokens, scale: float) -> Tensor:
-        """Each image against the class features of its own prompts: (B, d) -> (B, C)."""
+        """Each image against the class features of its own prompts, (B, d) -> (B, C), PROMPTS_AT_ONCE at a time.
+
+        Where there is more than one such chunk and something is learned, a chunk's activations are made again in the
+        backward pass, so only one chunk's are held at any time.
+        """
         x = x.to(self.backbone.dtype)
-        prompts = class_prompts(self.ctx, classes, bias=self.meta_net(x))
-        class_features = normalise(self.backbone.text(prompts))  # (B, C, d)
+        bias, C, most = self.meta_net(x), len(classes), self.prompts_at_once
+        if len(x) * C <= most:
+            return self._logits(x, bias, classes, scale)
+        images, parts = max(1, most // C), [classes.part(first, first + most) for first in range(0, C, most)]
+        chunk = _recomputed if torch.is_grad_enabled() else _called
+        rows = zip(x.split(images), bias.split(images), strict=True)
+        return torch.cat([torch.cat([chunk(self._logits, *row, part, scale) for part in parts], 1) for row in rows])
+
+    def _logits(self, x: Tensor, bias: Tensor, classes: ClassTokens, scale: float) -> Tensor:
+        class_features = normalise(self.backbone.text(class_prompts(self.ctx, classes, bias=bias)))  # (B, C, d)
         return scale * (class_features @ x[..., None].to(class_features.dtype)).squeeze(-1)
+
+    @property
+    def prompts_at_once(self) -> int:
+        return self.options.prompts_at_once or (ON_CPU if self.backbone.device.type == "cpu" else ON_GPU)
+
+
+def _recomputed(function: Callable[..., Tensor], *args: Any) -> Tensor:
+    return checkpoint(function, *args, use_reentrant=False, preserve_rng_state=False)
+
+
+def _called(function: Callable[..., Tensor], *args: Any) -> Tensor:
+    return function(*args)
 
 
 def meta_net(backbone: Backbone, seed: int) -> nn.Sequential:

@@ -1,0 +1,230 @@
+"""The causal text tower in full precision, written for a CPU: the same numbers with fewer passes over memory.
+
+`TextTower` says what may be left out. Beyond that, here:
+
+* suffixes that all groups share (CoCoOp: an image's context in front of the same class names) enter the first layer's
+  queries, keys and values once;
+* a group's prefix is attended to as one matrix, not copied to each of its prompts;
+* keys and values of the last layer, which only EOT asks for, are never made: with one query q a prompt,
+  q . (W_k a_j) = (W_k^T q) . a_j, and sum_j p_j W_v a_j = W_v sum_j p_j a_j;
+* layer norm, linear, activation and linear keep one hidden tensor for the backward pass, not four.
+
+The weights are frozen: gradients reach the prompts alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from .prompts import Prompts
+
+if TYPE_CHECKING:
+    from .text_tower import Layout, TextTower
+
+QUICK = 1.702  # QuickGELU(x) = x * sigmoid(1.702 x) = SiLU(1.702 x) / 1.702
+FULL = (torch.float32, torch.float64)
+
+
+def suits(tower: TextTower, prompts: Prompts) -> bool:
+    """Whether this pass computes what the tower's modules would: frozen, in one full precision, on the CPU."""
+    weight = tower.text_projection
+    same = prompts.prefix.dtype == prompts.suffix.dtype == weight.dtype
+    plain = same and weight.dtype in FULL and weight.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+    return plain and not weight.requires_grad and all(_known(block) for block in tower.blocks)
+
+
+def _known(block: nn.Module) -> bool:
+    kind = type(block.mlp.gelu)
+    exact = kind is nn.GELU and block.mlp.gelu.approximate == "none"
+    scaled = not isinstance(getattr(block, "ls_1", nn.Identity()), nn.Identity)
+    return not scaled and (exact or kind.__name__ == "QuickGELU") and block.mlp.c_fc.weight.dtype in FULL
+
+
+def run(tower: TextTower, prompts: Prompts, layout: Layout) -> Tensor:
+    """Text features of all prompts, not normalised: (G, S, d)."""
+    G, S, P, M, H = layout.G, layout.S, layout.P, layout.M, tower.heads
+    shared = G > 1 and prompts.suffix.stride(0) == 0
+    prefix = (prompts.prefix + tower.positional_embedding[:P]).flatten(0, 1)  # (GP, w)
+    own = (prompts.suffix[:1] if shared else prompts.suffix) + tower.positional_embedding[P : P + M]
+    suffix = layout.pack(own.flatten(0, 2), 1 if shared else G)  # (tokens, w), of one group where they are shared
+
+    for i, block in enumerate(tower.blocks[:-1]):
+        if i == 0:
+            qkv0, qkv1 = _qkv(block, prefix), _qkv(block, suffix)
+            if shared:
+                qkv1, suffix = qkv1.repeat(G, 1), suffix.repeat(G, 1)
+            x = torch.cat([prefix, suffix])  # (N, w), N = GP + tokens
+        else:
+            qkv0, qkv1 = _qkv(block, x).split([G * P, len(x) - G * P])
+        y = _Attention.apply(qkv0, qkv1, layout, H)
+        x = _add_linear(x, y, block.attn.out_proj)
+        x = _MLP.apply(x, block)
+    if len(tower.blocks) == 1:
+        x = torch.cat([prefix, suffix.repeat(G, 1) if shared else suffix])
+
+    block = tower.blocks[-1]  # only the EOT rows go through it, attending to all the others
+    y = _eot_attention(block.attn, _norm(block.ln_1, x), layout, H)  # (GS, w)
+    x = _MLP.apply(_add_linear(x.index_select(0, layout.eot), y, block.attn.out_proj), block)
+    return (_norm(tower.ln_final, x) @ tower.text_projection).unflatten(0, (G, S))  # (G, S, d)
+
+
+def _norm(ln: nn.LayerNorm, x: Tensor) -> Tensor:
+    return F.layer_norm(x, ln.normalized_shape, ln.weight, ln.bias, ln.eps)
+
+
+def _qkv(block: nn.Module, x: Tensor) -> Tensor:
+    """(N, w) -> (N, 3w)"""
+    return F.linear(_norm(block.ln_1, x), block.attn.in_proj_weight, block.attn.in_proj_bias)
+
+
+def _add_linear(x: Tensor, y: Tensor, linear: nn.Linear) -> Tensor:
+    """x + linear(y); where nothing is learned x is overwritten."""
+    if torch.is_grad_enabled():
+        return torch.addmm(x + linear.bias, y, linear.weight.t())
+    return x.add_(linear.bias).addmm_(y, linear.weight.t())
+
+
+class _MLP(torch.autograd.Function):
+    """x + mlp(ln_2(x)), (N, w) -> (N, w). Kept for the backward pass: x and the hidden layer before its activation."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, block: nn.Module) -> Tensor:
+        ln, fc, proj = block.ln_2, block.mlp.c_fc, block.mlp.c_proj
+        k = 1.0 if isinstance(block.mlp.gelu, nn.GELU) else QUICK
+        a, mean, rstd = torch.native_layer_norm(x, ln.normalized_shape, ln.weight, ln.bias, ln.eps)
+        h = torch.addmm(fc.bias, a, fc.weight.t(), beta=k, alpha=k)  # (N, 4w)
+        if ctx.needs_input_grad[0]:
+            ctx.block = block
+            ctx.save_for_backward(x, mean, rstd, h)
+            z, out = F.gelu(h) if k == 1 else F.silu(h), x + proj.bias
+        else:
+            z, out = F.gelu(h) if k == 1 else F.silu(h, inplace=True), x.add_(proj.bias)
+            ctx.mark_dirty(x)
+        return out.addmm_(z, proj.weight.t(), alpha=1 / k)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, mean, rstd, h = ctx.saved_tensors
+        block, ln = ctx.block, ctx.block.ln_2
+        g = grad @ block.mlp.c_proj.weight  # k and 1 / k cancel
+        g = (
+            torch.ops.aten.gelu_backward(g, h)
+            if isinstance(block.mlp.gelu, nn.GELU)
+            else torch.ops.aten.silu_backward(g, h)
+        )
+        g = g @ block.mlp.c_fc.weight
+        (dx, _, _) = torch.ops.aten.native_layer_norm_backward(
+            g, x, ln.normalized_shape, mean, rstd, ln.weight, ln.bias, [True, False, False]
+        )
+        return dx.add_(grad), None
+
+
+class _Attention(torch.autograd.Function):
+    """Causal self-attention of prefixes (GP, 3w) and suffixes (tokens, 3w) -> (N, w), a head at a time.
+
+    A head's queries, keys and values are views of the rows, so nothing is copied but ragged rows to be padded.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, qkv0: Tensor, qkv1: Tensor, layout: Layout, H: int) -> Tensor:
+        G, S, P, M = layout.G, layout.S, layout.P, layout.M
+        w = qkv0.shape[1] // 3
+        qkv1 = layout.fill(qkv1)  # (GSM, 3w)
+        before = qkv0.new_full((P, P), float("-inf")).triu(1)
+        inside = qkv0.new_full((M, M), float("-inf")).triu(1)
+        scale, kept, y0, y1 = (w // H) ** -0.5, [], [], []
+        for h in range(H):
+            q0, k0, v0, q1, k1, v1 = _head(qkv0, qkv1, h, layout, H)
+            a0 = torch.baddbmm(before, q0, k0.mT, alpha=scale).softmax(-1)  # (G, P, P)
+            y0.append(torch.bmm(a0, v0).flatten(0, 1))
+            front = torch.bmm(q1.view(G, S * M, -1), (k0 * scale).mT).view(G * S, M, P)
+            own = torch.baddbmm(inside, q1, k1.mT, alpha=scale)  # (GS, M, M)
+            a1 = torch.cat([front, own], dim=2).softmax(-1)  # (GS, M, P + M)
+            y = torch.bmm(_front(a1, layout), v0).view(G * S, M, -1)
+            y1.append(y.baddbmm_(a1[..., P:], v1).flatten(0, 1))
+            kept += [a0, a1]
+        if any(ctx.needs_input_grad[:2]):
+            ctx.layout, ctx.heads = layout, H
+            ctx.save_for_backward(qkv0, qkv1, *kept)
+        return torch.cat([torch.cat(y0, dim=1), layout.pack(torch.cat(y1, dim=1))])  # (N, w)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        layout, H = ctx.layout, ctx.heads
+        G, S, P, M = layout.G, layout.S, layout.P, layout.M
+        qkv0, qkv1, *kept = ctx.saved_tensors
+        GP, w = G * P, qkv0.shape[1] // 3
+        scale, suffixes = (w // H) ** -0.5, ctx.needs_input_grad[1]
+        dy0, dy1 = grad[:GP], layout.pad(grad[GP:])  # rows of padding ask for nothing
+        d0, d1 = [None] * 3 * H, [None] * 3 * H
+        for h in range(H):
+            q0, k0, v0, q1, k1, v1 = _head(qkv0, qkv1, h, layout, H)
+            a0, a1 = kept[2 * h : 2 * h + 2]
+            g0, g1 = _columns(dy0, h, H).view(G, P, -1), _columns(dy1, h, H).view(G * S, M, -1)
+            q, g = q1.view(G, S * M, -1), g1.view(G, S * M, -1)
+            ds0 = _softmax_backward(torch.bmm(g0, v0.mT), a0).mul_(scale)
+            da1 = torch.cat([torch.bmm(g, v0.mT).view(G * S, M, P), torch.bmm(g1, v1.mT)], dim=2)
+            ds1 = _softmax_backward(da1, a1).mul_(scale)
+            d0[h] = torch.bmm(ds0, k0)
+            d0[H + h] = torch.bmm(ds0.mT, q0).baddbmm_(_front(ds1, layout).mT, q)
+            d0[2 * H + h] = torch.bmm(a0.mT, g0).baddbmm_(_front(a1, layout).mT, g)
+            if suffixes:
+                dq = torch.bmm(_front(ds1, layout), k0).view(G * S, M, -1)
+                d1[h] = dq.baddbmm_(ds1[..., P:], k1)
+                d1[H + h] = torch.bmm(ds1[..., P:].mT, q1)
+                d1[2 * H + h] = torch.bmm(a1[..., P:].mT, g1)
+        d0 = torch.cat(d0, dim=2).flatten(0, 1)
+        return d0, layout.pack(torch.cat(d1, dim=2).flatten(0, 1)) if suffixes else None, None, None
+
+
+def _front(scores: Tensor, layout: Layout) -> Tensor:
+    """The part of scores (GS, M, P + M) that belongs to the prefix, as one matrix a group: (G, SM, P)."""
+    return scores.view(layout.G, layout.S * layout.M, -1)[..., : layout.P]
+
+
+def _columns(x: Tensor, part: int, parts: int) -> Tensor:
+    """One of equal parts of the columns."""
+    size = x.shape[1] // parts
+    return x[:, part * size : (part + 1) * size]
+
+
+def _head(qkv0: Tensor, qkv1: Tensor, h: int, layout: Layout, H: int) -> list[Tensor]:
+    """A head's queries, keys and values, of prefixes (G, P, dh) and of suffixes (GS, M, dh), as views."""
+    rows = ((qkv0, layout.P), (qkv1, layout.M))
+    return [_columns(x, part * H + h, 3 * H).unflatten(0, (-1, length)) for x, length in rows for part in range(3)]
+
+
+def _softmax_backward(grad: Tensor, output: Tensor) -> Tensor:
+    return torch.ops.aten._softmax_backward_data(grad, output, -1, output.dtype)
+
+
+def _eot_attention(attn: nn.Module, a: Tensor, layout: Layout, H: int) -> Tensor:
+    """What the EOT rows find among normalised rows a, (N, w) -> (GS, w), before the output projection."""
+    G, S, P, M = layout.G, layout.S, layout.P, layout.M
+    w, GP = a.shape[1], layout.G * layout.P
+    w_q, w_k, w_v = attn.in_proj_weight.chunk(3)
+    b_q, _, b_v = attn.in_proj_bias.chunk(3)  # the keys' bias is the same for all keys, so softmax does not see it
+    prefix, suffix = a.split([GP, len(a) - GP])
+    prefix = prefix.view(G, 1, P, w).expand(-1, H, -1, -1).reshape(G * H, P, w)
+    suffix = layout.pad(suffix).view(G * S, M, w)
+    q = F.linear(a.index_select(0, layout.eot), w_q * (w // H) ** -0.5, b_q * (w // H) ** -0.5)  # (GS, w)
+    q = torch.bmm(q.view(G * S, H, -1).transpose(0, 1), w_k.view(H, -1, w))  # W_k^T q, (H, GS, w)
+    of_group = q.view(H, G, S, w).transpose(0, 1).reshape(G * H, S, w)
+    of_prompt = q.transpose(0, 1)  # (GS, H, w)
+    front = torch.bmm(of_group, prefix.mT)  # (GH, S, P)
+    own = torch.bmm(of_prompt, suffix.mT).masked_fill(layout.after_eot, float("-inf"))  # (GS, H, M)
+    front = front.view(G, H, S, P).transpose(1, 2).reshape(G * S, H, P)
+    p = torch.cat([front, own], dim=2).softmax(-1)  # (GS, H, P + M)
+    front, own = p.split([P, M], dim=2)
+    front = front.view(G, S, H, P).transpose(1, 2).reshape(G * H, S, P)
+    found = torch.bmm(front, prefix).view(G, H, S, w).transpose(0, 1).reshape(H, G * S, w)
+    found = found + torch.bmm(own, suffix).transpose(0, 1)  # sum_j p_j a_j, (H, GS, w)
+    y = torch.bmm(found, w_v.view(H, -1, w).mT)  # (H, GS, dh)
+    return y.transpose(0, 1).reshape(G * S, w) + b_v

@@ -1,0 +1,64 @@
+"""The CPU's pass against the tower's own modules, in float64 to the last digits."""
+
+from __future__ import annotations
+
+from unittest import mock
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from shipclip.backbones import frozen_text
+from shipclip.backbones.base import Backbone
+from shipclip.backbones.openai import package, use_gelu, wrap
+from shipclip.backbones.prompts import Prompts
+from tests.clips import FP32, small_clip
+
+
+@pytest.fixture(params=["quickgelu", "gelu"])
+def exact(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Backbone:
+    """A small CLIP in float64, also in its layer norms."""
+    monkeypatch.setattr(package().model.LayerNorm, "forward", nn.LayerNorm.forward)
+    model = small_clip().model.double()
+    if request.param == "gelu":
+        use_gelu(model)
+    return wrap(model, FP32, "exact")
+
+
+def both(clip: Backbone, prompts: Prompts, leaves: list[Tensor]) -> list[tuple[Tensor, list[Tensor]]]:
+    out = []
+    for suits in (True, False):
+        with mock.patch.object(frozen_text, "suits", return_value=suits):
+            features = clip.text(prompts)
+        weight = torch.linspace(-1, 1, features.numel(), dtype=features.dtype).view_as(features)
+        out.append((features.detach(), list(torch.autograd.grad((features * weight).sum(), leaves, retain_graph=True))))
+    return out
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    G=st.integers(1, 3),
+    P=st.integers(1, 6),
+    lengths=st.lists(st.integers(1, 6), min_size=1, max_size=4),
+    shared=st.booleans(),
+    learned=st.booleans(),
+)
+def test_features_and_gradients_are_those_of_the_modules(
+    exact: Backbone, G: int, P: int, lengths: list[int], shared: bool, learned: bool
+):
+    torch.manual_seed(G + P)
+    prefix = torch.randn(G, P, 128, dtype=torch.float64, requires_grad=True)
+    suffix = torch.randn(1 if shared else G, len(lengths), max(lengths), 128, dtype=torch.float64)
+    suffix.requires_grad_(learned)
+    prompts = Prompts(prefix, suffix.expand(G, -1, -1, -1), torch.tensor(lengths))
+    assert frozen_text.suits(exact.text, prompts)
+    leaves = [prefix, suffix] if learned else [prefix]
+    (features, gradients), (wanted, wanted_gradients) = both(exact, prompts, leaves)
+    torch.testing.assert_close(features, wanted, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(gradients, wanted_gradients, rtol=1e-7, atol=1e-9)
+    with torch.no_grad():
+        before = prompts.suffix.clone()
+        torch.testing.assert_close(exact.text(prompts), wanted, rtol=1e-9, atol=1e-9)
+    assert torch.equal(prompts.suffix, before)  # what it overwrites is its own
