@@ -86,7 +86,8 @@ def encode_all(args: argparse.Namespace, share: tuple[int, int]) -> Any:
     for number, seed in enumerate(args.seeds):
         task = task_of(dataset, DatasetOptions(num_shots=args.shots, subsample_classes=args.classes), seed)
         backbone = backbone or load_backbone(args.backbone, args.backbone_path, args.precision, device)
-        source = FeatureSource(backbone, task, input_of(args.config_file), FeatureOptions(views=args.views), seed)
+        input = input_of(args.config_file, args.backbone == "MiniCLIP")
+        source = FeatureSource(backbone, task, input, FeatureOptions(views=args.views), seed)
         for split in wanted:
             items = task.part(split)
             if not items or (split == "test" and number):
@@ -112,15 +113,15 @@ def named(name: str, known: Any) -> Any:
     return known.get(short.get(name.replace("_", "").casefold(), name))
 
 
-def input_of(config: str) -> Any:
-    """INPUT of a trainer's config file."""
+def input_of(config: str, small: bool) -> Any:
+    """INPUT of a trainer's config file; none given: of SHIP's."""
     from ..features.transforms import InputOptions
     from ..files import read_yaml
     from ..options import read
+    from ..presets import default_config
 
-    if not config:
-        return InputOptions(rrcrop_scale=(0.5, 1.0))
-    return read(InputOptions, read_yaml(Path(config)).get("INPUT", {}), "INPUT.")
+    file = Path(config) if config else default_config("SHIP", small)
+    return read(InputOptions, read_yaml(file).get("INPUT", {}), "INPUT.")
 
 
 def spread(args: argparse.Namespace, part: int, parts: int, count: int, gpus: int) -> int:

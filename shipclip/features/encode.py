@@ -19,6 +19,7 @@ from .pixels import Views, read_views
 from .store import Store
 
 ENCODE_BATCH = 64
+LEAST = 16  # images in a batch that is encoded
 CLAIM = 256  # batches that a process takes for itself
 KEPT_EVERY = 30.0  # seconds between segments: what a kill costs
 
@@ -45,8 +46,15 @@ def encoded(backbone: Backbone, views: Views, workers: int = 0, rows: Sequence[i
     for images in read_views(views, size, workers, backbone.device.type == "cuda", rows):
         B, V = images.shape[:2]
         with torch.no_grad():
-            features = backbone.encode_image(images.flatten(0, 1)).unflatten(0, (B, V))  # (B, V, d)
+            features = backbone.encode_image(full(images.flatten(0, 1)))[: B * V].unflatten(0, (B, V))  # (B, V, d)
         yield features.transpose(0, 1)
+
+
+def full(images: Tensor) -> Tensor:
+    """A batch with its last image repeated up to LEAST: in smaller ones the tower's last bits are others (matrices are
+    multiplied in another order), and a run's bits must not hang on what was encoded before."""
+    lacking = LEAST - len(images)
+    return images if lacking <= 0 else torch.cat([images, images[-1:].expand(lacking, -1, -1, -1)])
 
 
 def progress(total: int) -> tqdm:
