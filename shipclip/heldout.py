@@ -80,7 +80,8 @@ def rounds_of(task: Task, seed: int, cheap: bool, away: bool) -> list[Round]:
         folds |= {rows[place]: i % count for i, place in enumerate(order[:n_held])}
     classes = torch.randperm(len(groups), generator=rng)
     gone = classes.tensor_split(max(count, FOLDS)) if away else [classes[:0]] * count
-    return [_round(task, folds, k, sorted(gone[k].tolist())) for k in range(count)]
+    rounds = [_round(task, folds, k, sorted(gone[k].tolist())) for k in range(count)]
+    return [part for part in rounds if part.held] or rounds[:1]  # small classes have no image for each of many rounds
 
 
 def _round(task: Task, folds: dict[int, int], number: int, away: list[int]) -> Round:

@@ -39,7 +39,7 @@ class Views:
 
     @property
     def labels(self) -> Tensor:
-        return torch.tensor([item.label for item in self.items])
+        return torch.tensor([item.label for item in self.items], dtype=torch.long)
 
 
 def fresh(views: Views, epoch: int) -> Views:

@@ -119,7 +119,7 @@ DAMAGE = {
     "counts": (classes([{"name": "a cat", "images": "many"}]), "must be a list of objects"),
     "classes gone": (lambda f: (f / "classes.json").unlink(), "there is no .*classes.json"),
     "head gone": (lambda f: (f / "head.safetensors").unlink(), "there is no .*head.safetensors"),
-    "head edited": (flip("head.safetensors", 0.9), "is not the one that config.json was written with"),
+    "head edited": (flip("head.safetensors", 0.999), "is not the one that config.json was written with"),
     "head truncated": (lambda f: _truncate(f / "head.safetensors"), "head.safetensors cannot be read"),
     "head a pickle": (hostile("head.safetensors"), "head.safetensors cannot be read"),
     "config a pickle": (hostile("config.json"), "not in UTF-8|no JSON"),
