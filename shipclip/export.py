@@ -213,10 +213,15 @@ def _refuse(model: Classifier, folder: Path, format: str, precision: str) -> Non
                 __import__(package)
             except ImportError as error:
                 raise UserError(f"to export as ONNX, {package} is needed: pip install 'ship-clip[onnx]'") from error
-        if "dynamic_shapes" not in signature(torch.onnx.export).parameters:
+        if not exporter_has_shapes():
             raise UserError(
                 f"to export as ONNX, torch 2.6 or newer is needed, and this is {torch.__version__}: update it"
             )
+
+
+def exporter_has_shapes() -> bool:
+    """Whether torch's ONNX exporter can leave the number of images open: from torch 2.6 on."""
+    return "dynamic_shapes" in signature(torch.onnx.export).parameters
 
 
 def _photographs(model: Classifier, photos: Any) -> tuple[Tensor, str]:

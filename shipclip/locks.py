@@ -30,6 +30,9 @@ class Lock:
         name: of the file.
         wait: wait for whoever holds it.
 
+    Attributes:
+        sure: whether others are kept away; not where there are no locks.
+
     Raises:
         UserError: another process holds it, naming its host, number and start.
     """
@@ -47,6 +50,7 @@ class Lock:
             if held is None or same_file(self.descriptor, self.file):
                 break
             os.close(self.descriptor)  # released and removed in between
+        self.sure = held is True
         who = {"host": socket.gethostname(), "process": os.getpid(), "started": time.strftime("%Y-%m-%d %H:%M:%S")}
         os.ftruncate(self.descriptor, 0)
         os.pwrite(self.descriptor, json.dumps(who).encode(), 0)

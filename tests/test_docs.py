@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.in_use.conftest import needs_exporter
+
 ROOT = Path(__file__).parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
 
+@needs_exporter
 def test_the_notebook_runs_and_its_model_is_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     import nbformat
     from nbclient import NotebookClient

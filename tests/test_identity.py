@@ -27,8 +27,11 @@ BASE, NEW = ("cat", "dog", "fox"), ("owl", "yak")
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
+    return photographs(tmp_path / "photos")
+
+
+def photographs(root: Path) -> Path:
     """Three classes with three images, two by name alone; test images of all."""
-    root = tmp_path / "photos"
     for number, name in enumerate((*BASE, *NEW)):
         for part, count in (("train", 3 if name in BASE else 0), ("test", 2)):
             for i in range(count):
@@ -82,9 +85,28 @@ TRAIN = {
 }
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The photographs and a finished run on them, for tests that copy both."""
+    root = tmp_path_factory.mktemp("finished")
+    assert train.main(command(photographs(root / "photos"), root / "o")) == 0
+    return root
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The photographs and a run on them that broke off, for tests that copy both."""
+    root = tmp_path_factory.mktemp("broken")
+    with pytest.MonkeyPatch.context() as patch:
+        kill_at_call(patch, tuning, "training_batches", 2)
+        with pytest.raises(Killed):
+            train.main(command(photographs(root / "photos"), root / "o"))
+    return root
+
+
 @pytest.mark.parametrize("change", TRAIN)
-def test_a_finished_run_of_other_data_is_not_taken_for_this_one(change: str, photos: Path, tmp_path: Path, capsys):
-    assert train.main(command(photos, tmp_path / "o")) == 0
+def test_a_finished_run_of_other_data_is_not_taken_for_this_one(change: str, finished: Path, tmp_path: Path, capsys):
+    photos = shutil.copytree(finished, tmp_path, dirs_exist_ok=True) / "photos"
     before = (tmp_path / "o" / "results.json").read_bytes()
     changed_by(photos, change)
     assert train.main(command(photos, tmp_path / "o")) == 2
@@ -94,11 +116,8 @@ def test_a_finished_run_of_other_data_is_not_taken_for_this_one(change: str, pho
 
 
 @pytest.mark.parametrize("change", TRAIN)
-def test_a_broken_run_does_not_go_on_over_other_data(change: str, photos: Path, tmp_path: Path, capsys, monkeypatch):
-    with monkeypatch.context() as patch:
-        kill_at_call(patch, tuning, "training_batches", 2)
-        with pytest.raises(Killed):
-            train.main(command(photos, tmp_path / "o"))
+def test_a_broken_run_does_not_go_on_over_other_data(change: str, broken: Path, tmp_path: Path, capsys):
+    photos = shutil.copytree(broken, tmp_path, dirs_exist_ok=True) / "photos"
     changed_by(photos, change)
     assert train.main(command(photos, tmp_path / "o")) == 2
     assert f"was made from other data ({TRAIN[change]}" in capsys.readouterr().err

@@ -37,21 +37,30 @@ def test_the_same_seed_gives_the_same_figures_and_weights(whole, data: Path, tmp
     assert same_weights(folder, tmp_path, LAST)
 
 
-@pytest.mark.parametrize("trainer", LEARNERS)
+SMALLER = (*JOINT, "DATALOADER.TRAIN_X.BATCH_SIZE", 32)
+
+
+@pytest.fixture(scope="module", params=LEARNERS)
+def in_small_batches(request: pytest.FixtureRequest, data: Path, tmp_path_factory: pytest.TempPathFactory):
+    """(learner, folder, results.json) of a whole run of several batches an epoch."""
+    folder = tmp_path_factory.mktemp(request.param)
+    return request.param, folder, run(data, folder, request.param, *SMALLER)
+
+
 @pytest.mark.parametrize(("name", "call"), [("training_batches", 2), ("loss", 4), ("logits", 1)])
 def test_an_interrupted_run_ends_with_the_same_figures(
-    name: str, call: int, trainer: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, call: int, in_small_batches, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    options = (*JOINT, "DATALOADER.TRAIN_X.BATCH_SIZE", 32)
+    trainer, folder, result = in_small_batches
     with monkeypatch.context() as patch:
         kill_at_call(patch, method if name == "logits" else tuning, name, call)
         with pytest.raises(Killed):
-            train.main(arguments(data, tmp_path / "o", trainer, *options))
+            train.main(arguments(data, tmp_path / "o", trainer, *SMALLER))
     assert not (tmp_path / "o" / "results.json").exists()
-    again = run(data, tmp_path / "o", trainer, *options)
+    again = run(data, tmp_path / "o", trainer, *SMALLER)
     assert "Resumed from" in (tmp_path / "o" / "log.txt").read_text()
-    assert again["figures"] == run(data, tmp_path / "w", trainer, *options)["figures"]
-    assert same_weights(tmp_path / "o", tmp_path / "w", LAST)
+    assert again["figures"] == result["figures"]
+    assert same_weights(tmp_path / "o", folder, LAST)
 
 
 def test_a_trained_run_is_evaluated_on_the_new_classes(whole, data: Path, tmp_path: Path):

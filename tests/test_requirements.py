@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -64,6 +65,33 @@ def test_every_pinned_file_is_known_by_its_digest(name: str):
     blocks = re.split(r"\n(?=[A-Za-z0-9])", (ROOT / "requirements" / name).read_text())
     blocks = [block for block in blocks if PIN.match(block)]
     assert len(blocks) > 50 and all("--hash=sha256:" in block for block in blocks)
+
+
+AUDITS = {
+    "clean": ('{"dependencies": [{"name": "a", "version": "1", "vulns": []}]}', 0, "1 packages, 0 known flaws"),
+    "a flaw": (
+        '{"dependencies": [{"name": "a", "version": "1", "vulns": [{"id": "CVE-1", "fix_versions": ["1.1"]}]}]}',
+        1,
+        "a 1: CVE-1, mended in 1.1",
+    ),
+    "unknown": (
+        '{"dependencies": [{"name": "a", "version": "1", "vulns": []}, {"name": "b", "skip_reason": "not found"}]}',
+        2,
+        "could not ask about 1 of the 2 packages (b): nothing is known of these until",
+    ),
+    "out of reach": ("", 2, "could not ask about the packages of locked.txt (no route): nothing is known"),
+}
+
+
+@pytest.mark.parametrize("name", AUDITS)
+def test_an_audit_that_could_not_ask_is_not_taken_for_a_clean_one(name: str, tmp_path: Path, capfd):
+    said, status, sentence = AUDITS[name]
+    (tmp_path / "said").write_text(said)
+    (tmp_path / "pip-audit").write_text(f"#!/bin/sh\necho no route >&2\ncat '{tmp_path / 'said'}'\n")
+    (tmp_path / "pip-audit").chmod(0o755)
+    assert runpy.run_path(str(ROOT / "requirements" / "audit.py"))["main"](str(tmp_path / "pip-audit")) == status
+    out, error = capfd.readouterr()
+    assert sentence in out + error and error.count("\n") == (status == 2)
 
 
 OFFLINE = """

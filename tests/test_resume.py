@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,12 +20,18 @@ from tests.runs import SMALL, Killed, arguments, kill_at_call, run, same_weights
 BOTH = ("prompt_learner/model.pth.tar-3", "generator/model.pth.tar-4")
 
 
+@pytest.fixture(scope="module", params=[2, 0])
+def whole(request: pytest.FixtureRequest, data: Path, tmp_path_factory: pytest.TempPathFactory):
+    """(views, folder, results.json) of a run that nothing breaks off."""
+    folder = tmp_path_factory.mktemp("whole")
+    return request.param, folder, run(data, folder, "SHIP", "FEATURES.VIEWS", request.param)
+
+
 @pytest.mark.parametrize("stage", ["generator", "tuning", "test"])
-@pytest.mark.parametrize("views", [2, 0])
 def test_an_interrupted_run_ends_with_the_same_figures(
-    stage: str, views: int, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stage: str, whole: tuple[int, Path, dict[str, Any]], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    whole = run(data, tmp_path / "whole", "SHIP", "FEATURES.VIEWS", views)
+    views, folder, result = whole
     with monkeypatch.context() as patch:
         if stage == "generator":
             kill_at_call(patch, VAE, "step", 7)
@@ -34,8 +41,8 @@ def test_an_interrupted_run_ends_with_the_same_figures(
             train.main(arguments(data, tmp_path / "o", "SHIP", "FEATURES.VIEWS", views))
     assert not (tmp_path / "o" / "results.json").exists()
     again = run(data, tmp_path / "o", "SHIP", "FEATURES.VIEWS", views)
-    assert again["figures"] == whole["figures"]
-    assert same_weights(tmp_path / "o", tmp_path / "whole", *BOTH)
+    assert again["figures"] == result["figures"]
+    assert same_weights(tmp_path / "o", folder, *BOTH)
 
 
 @pytest.mark.filterwarnings("ignore:Detected call of")  # the scaler skips steps, the schedule does not
@@ -70,7 +77,7 @@ def test_amp_resumes_with_its_gradient_scaler(stage: str, data: Path, tmp_path: 
 
 def test_a_killed_process_ends_with_the_same_figures(data: Path, tmp_path: Path):
     """SIGKILL in the middle of the generator's training."""
-    options = ("TRAINER.SHIP.GENERATOR.EPOCHS", "60", "OPTIM.MAX_EPOCH", "1")
+    options = ("TRAINER.SHIP.GENERATOR.EPOCHS", "25", "OPTIM.MAX_EPOCH", "1")
     code = (
         f"import sys; from shipclip.miniclip import world; world.SPLITS = {SMALL}; import train; sys.exit(train.main())"
     )

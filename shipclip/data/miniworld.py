@@ -24,8 +24,9 @@ class _Rendered(Dataset):
         if self.images.is_dir():
             return
         try:
-            with Lock(self.folder, RENDERING, wait=True):
-                for half in self.folder.glob(".rendering-*"):  # a killed process's
+            with Lock(self.folder, RENDERING, wait=True) as lock:
+                # A killed process's; where there are no locks it may be one's that is still rendering.
+                for half in self.folder.glob(".rendering-*") if lock.sure else ():
                     shutil.rmtree(half)
                 if not self.images.is_dir():  # else another process has rendered them
                     print(f"Rendering {type(self).__name__}'s images into {self.images}")

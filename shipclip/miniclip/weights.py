@@ -6,6 +6,7 @@ with their deterministic initial values, so words outside the trained vocabulary
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +44,11 @@ def save_compact(file: Path, state_dict: dict[str, Tensor], token_ids: list[int]
     write_tensors(file, {**compact, "token_ids": torch.tensor(token_ids)})
 
 
+@cache  # they take longer to draw than the file to read
 def initial_rows(width: int) -> Tensor:
-    """The token table before training, N(0, 0.02), (49408, width); the same with every version of NumPy."""
+    """The token table before training, N(0, 0.02), (49408, width); the same with every version of NumPy.
+
+    All callers get the same tensor: it is not to be written to.
+    """
     rows = np.random.RandomState(INIT_SEED).standard_normal((TOKENS, width)) * 0.02
     return torch.from_numpy(rows.astype(np.float32))

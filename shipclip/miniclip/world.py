@@ -166,7 +166,8 @@ def render_dataset(folder: Path, seed: int = 0, style: Style = SHIFTED, names: l
         try:
             temporary.rename(folder / "images")
         except OSError:
-            if not (folder / "images").is_dir():  # else another process was first, with the same images
+            # Another process was first, with the same images: possible on a file system without locks alone.
+            if not (folder / "images").is_dir():
                 raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -18,9 +18,13 @@ class Trained(Exception):
     pass
 
 
+def cache_at(folder: Path) -> tuple[str, ...]:
+    return "FEATURES.CACHE_DIR", str(folder), "DATASET.SUBSAMPLE_CLASSES", "gzsl"
+
+
 @pytest.fixture
-def cached(tmp_path: Path) -> tuple[Any, ...]:
-    return "FEATURES.CACHE_DIR", str(tmp_path / "cache"), "DATASET.SUBSAMPLE_CLASSES", "gzsl"
+def cached(tmp_path: Path) -> tuple[str, ...]:
+    return cache_at(tmp_path / "cache")
 
 
 def refuse_training(patch: pytest.MonkeyPatch) -> None:
@@ -56,6 +60,14 @@ def test_runs_that_differ_in_stage_2_share_a_generator(data: Path, tmp_path: Pat
     assert epochs("second") == epochs("alone") and len(epochs("second")) == 4  # for the pictures of its curves
 
 
+@pytest.fixture(scope="module")
+def filled(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache with a generator of a whole run."""
+    folder = tmp_path_factory.mktemp("filled")
+    run(data, folder / "first", "SHIP", *cache_at(folder / "cache"))
+    return folder / "cache"
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -66,11 +78,13 @@ def test_runs_that_differ_in_stage_2_share_a_generator(data: Path, tmp_path: Pat
         ("DATASET.SUBSAMPLE_CLASSES", "dev"),
     ],
 )
-def test_whatever_stage_1_depends_on_trains_it_anew(change: tuple, data: Path, tmp_path: Path, cached, monkeypatch):
-    run(data, tmp_path / "first", "SHIP", *cached)
+def test_whatever_stage_1_depends_on_trains_it_anew(
+    change: tuple, data: Path, filled: Path, tmp_path: Path, monkeypatch
+):
+    assert list((filled / "generators").rglob("model.pth.tar-4"))
     refuse_training(monkeypatch)
     with pytest.raises(Trained):
-        train.main(arguments(data, tmp_path / "second", "SHIP", *cached, *change))
+        train.main(arguments(data, tmp_path / "second", "SHIP", *cache_at(filled), *change))
 
 
 def test_a_run_without_a_seed_keeps_none(data: Path, tmp_path: Path, cached):

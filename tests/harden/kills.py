@@ -101,18 +101,17 @@ def of_a_method(name: str, kills: int, rng: random.Random, folder: Path, tally: 
         tally.wrong += 1
         yield f"the run that nobody kills ends with {status}"
         return
-    while done < kills:
+    while done < kills and trial < 4 * kills:
         trial += 1
         place = folder / f"trial{trial}"
         # Every other run has its own cold cache and data, so that writing these is killed as well.
         own = place if trial % 2 else folder
         words = words_of(name, own / "data", place / "run", own / "cache")
-        wanted, hits, starts = min(AT_ONCE, kills - done), 0, 0
-        while hits < wanted and starts < 3 * wanted:
-            starts += 1
-            hits += killed(started(words), rng.uniform(0, seconds))
+        wanted, hits = min(AT_ONCE, kills - done), 0
+        while hits < wanted and killed(started(words), rng.uniform(0, seconds)):  # one that has ended is not hit again
+            hits += 1
         status = ended(started(words, folder / "told"))
-        done, tally.kills, tally.runs = done + max(hits, 1), tally.kills + hits, tally.runs + 1
+        done, tally.kills, tally.runs = done + hits, tally.kills + hits, tally.runs + bool(hits)
         wrong = [*different(whole, place / "run"), *litter(place, folder)]
         if status:
             wrong = [f"status {status}: {(folder / 'told').read_text().strip()}"]

@@ -6,8 +6,10 @@ import pytest
 from PIL import Image
 
 import shipclip
+from shipclip.export import exporter_has_shapes
 from shipclip.miniclip import world
 
+needs_exporter = pytest.mark.skipif(not exporter_has_shapes(), reason="ONNX export needs torch 2.6 or newer")
 SHORT = {"OPTIM.MAX_EPOCH": 4, "TRAINER.SHIP.GENERATOR.EPOCHS": 2, "FEATURES.VIEWS": 2}
 SHOWN, BY_NAME, OTHERS = 6, 2, 2  # classes with images, by name, and of neither kind
 

@@ -16,7 +16,7 @@ from shipclip import cli
 from shipclip import export as exporting
 from shipclip.errors import UserError
 from shipclip.export import Exported, export
-from tests.in_use.conftest import SHORT
+from tests.in_use.conftest import SHORT, needs_exporter
 
 LEARNERS = ("CoOp", "CLIPAdapter", "TipAdapterF", "GDA")
 
@@ -46,6 +46,7 @@ def wanted(model: shipclip.Classifier, x: torch.Tensor) -> tuple[np.ndarray, np.
     return said.probabilities.numpy(), said.unknown.numpy()
 
 
+@needs_exporter
 @pytest.mark.parametrize("learner", ["CLIPAdapter", "TipAdapterF"])
 def test_onnx_says_what_the_model_says_for_any_number_of_images(learner: str, models, onnx, photos: Path):
     import onnxruntime
@@ -101,16 +102,21 @@ def test_safetensors_hold_the_tower_and_a_head_by_its_formula(learner: str, mode
     assert (kind == "linear") == (learner in ("CoOp", "GDA"))
 
 
-@pytest.mark.parametrize("format", ["onnx", "safetensors"])
-def test_half_precision_halves_the_file(format: str, models, onnx, photos: Path, tmp_path: Path):
+@pytest.mark.parametrize("format", [pytest.param("onnx", marks=needs_exporter), "safetensors"])
+def test_half_precision_halves_the_file(format: str, models, request, photos: Path, tmp_path: Path):
     model = models["CLIPAdapter"]
-    whole = onnx["CLIPAdapter"] if format == "onnx" else export(model, tmp_path / "whole", format)
+    whole = (
+        request.getfixturevalue("onnx")["CLIPAdapter"]
+        if format == "onnx"
+        else export(model, tmp_path / "whole", format)
+    )
     found = export(model, tmp_path / "half", format, "fp16")
     assert found.difference < 2e-2 and found.file.stat().st_size < 0.65 * whole.file.stat().st_size
     before = model.frozen()(images(model, photos)[:2])
     assert before.probabilities.dtype == torch.float32  # the model itself stays as it is
 
 
+@needs_exporter
 def test_learners_on_images_are_frozen_with_what_they_put_into_the_tower(photos: Path, tmp_path: Path):
     options = {"OPTIM.MAX_EPOCH": 1}
     model = shipclip.fit(photos, backbone="MiniCLIP", learner="MaPLe", calibrate=False, options=options)
@@ -164,6 +170,7 @@ def test_the_command_line_says_what_was_checked(models, tmp_path: Path, capsys: 
 PROGRAM = Path(__file__).parents[2] / "docs" / "export.md"
 
 
+@needs_exporter
 def test_the_docs_program_needs_onnxruntime_and_pillow_alone(models, onnx, photos: Path, tmp_path: Path):
     """As it stands in docs/export.md: the same names, no torch, no shipclip."""
     (code,) = [part.partition("```")[0] for part in PROGRAM.read_text().split("```python\n")[1:2]]

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 import shipclip
+from shipclip import cli
 from shipclip.errors import MissingFile, UserError
 from shipclip.miniclip import world
 from tests.runs import run
@@ -225,21 +226,21 @@ def shell(*arguments: object) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
 
 
-def test_fit_and_predict_on_the_command_line(photos: Path, tmp_path: Path):
+def test_fit_and_predict_on_the_command_line(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
     short = [word for key, value in SHORT.items() for word in ("--set", key, value)]
-    done = shell(
-        "fit", photos, "-o", tmp_path / "m", "--backbone", "MiniCLIP", "--learner", "CoOp", "--seed", 1, *short
-    )
-    assert done.returncode == 0, done.stderr
-    assert "3 classes with images, 1 by name" in done.stdout and "test accuracy" in done.stdout
+    command = ["fit", photos, "-o", tmp_path / "m", "--backbone", "MiniCLIP", "--learner", "CoOp", "--seed", 1, *short]
+    assert cli.main([str(word) for word in command]) == 0
+    out = capsys.readouterr().out
+    assert "3 classes with images, 1 by name" in out and "test accuracy" in out
     done = shell("predict", tmp_path / "m", photos / "test", "--top", 3, "--csv", tmp_path / "out.csv")
     assert done.returncode == 0 and "8 predictions are in" in done.stdout, done.stderr
     lines = (tmp_path / "out.csv").read_text().splitlines()
     assert lines[0] == "path,prediction,probability,top" and len(lines) == 9
     model = shipclip.load(tmp_path / "m")
     assert lines[1].split(",")[1] == model.predict(photos / "test")[0].name
-    done = shell("predict", tmp_path / "m", tmp_path / "nothing.png")
-    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "nothing.png" in done.stderr
+    assert cli.main(["predict", str(tmp_path / "m"), str(tmp_path / "nothing.png")]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "nothing.png" in error
 
 
 def test_help_imports_no_torch():

@@ -49,6 +49,15 @@ def test_rows_of_untrained_tokens_come_back_as_they_were_initialised():
     assert miniclip.initial_rows(128)[0, 0].item() == pytest.approx(0.03528105, abs=1e-7)  # with every NumPy
 
 
+def test_weights_that_were_written_to_are_read_anew_as_they_were():
+    first, second = miniclip.load_state_dict(), miniclip.load_state_dict()
+    for value in first.values():
+        value.zero_()
+    assert second["token_embedding.weight"].any(dim=1).all()
+    again = miniclip.load_state_dict()
+    assert all(torch.equal(value, again[name]) for name, value in second.items())
+
+
 def test_classes_are_recognised_by_name_and_by_description():
     """Chance is 1.4 %; the model card tells the accuracy on ten images a class."""
     clip = load_backbone("MiniCLIP")
