@@ -6,6 +6,7 @@ from argparse import Namespace
 from pathlib import Path
 
 import pytest
+import torch
 
 
 def test_the_plain_loop_has_the_same_losses(data: Path, monkeypatch: pytest.MonkeyPatch):
@@ -32,3 +33,21 @@ def test_a_tree_like_imagenets_is_indexed(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(imagenet_index, "CLASSES", 10)
     imagenet_index.make_tree(tmp_path / "imagenet", 20)
     assert imagenet_index.measure(tmp_path, "")[1] == 20
+
+
+def test_the_steps_run_and_are_measured(monkeypatch: pytest.MonkeyPatch):
+    from benchmarks import steps
+    from tests.clips import small_clip
+
+    clip = small_clip()
+    monkeypatch.setattr(steps, "PLAIN", 2)
+    for make in (steps.plain_step, steps.coop(4, 2), steps.cocoop):
+        seconds, _, work = steps.measure(make(clip), clip, repeats=1)
+        assert seconds > 0 and work > 0
+
+
+def test_products_in_place_are_counted():
+    from benchmarks import steps
+
+    a, b, c = torch.ones(3, 4), torch.ones(4, 5), torch.ones(3, 5)
+    assert steps.flops(lambda: c.addmm_(a, b)) == steps.flops(lambda: a @ b) == 2 * 3 * 4 * 5

@@ -17,10 +17,13 @@ from functools import lru_cache
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from . import frozen_text
 from .hooks import NONE, Hooks
 from .prompts import Prompts
+
+AT_ONCE = 1024  # prompts of a group in one pass; bounds the memory of large label spaces
 
 
 class TextTower:
@@ -45,6 +48,8 @@ class TextTower:
 
     def __call__(self, prompts: Prompts, hooks: Hooks = NONE) -> Tensor:
         """Text features of all prompts, not normalised: (G, S, d)."""
+        if hooks is NONE and prompts.suffix.shape[1] > AT_ONCE:
+            return self._in_chunks(prompts)
         layout = Layout.of(prompts)
         if hooks is NONE and frozen_text.suits(self, prompts):
             return frozen_text.run(self, prompts, layout)
@@ -65,6 +70,23 @@ class TextTower:
         x = x.index_select(0, layout.eot) + y
         x = x + block.mlp(block.ln_2(x))
         return (self.ln_final(x) @ self.text_projection).unflatten(0, (layout.G, layout.S))  # (G, S, d)
+
+    def _in_chunks(self, prompts: Prompts) -> Tensor:
+        """The prompts of each group in parts, whose activations are made again in the backward pass."""
+
+        def features(prefix: Tensor, suffix: Tensor, lengths: Tensor) -> Tensor:
+            return self(Prompts(prefix, suffix, lengths))
+
+        out = []
+        for suffix, lengths in zip(prompts.suffix.split(AT_ONCE, 1), prompts.lengths.split(AT_ONCE), strict=True):
+            if torch.is_grad_enabled():
+                part = checkpoint(
+                    features, prompts.prefix, suffix, lengths, use_reentrant=False, preserve_rng_state=False
+                )
+            else:
+                part = features(prompts.prefix, suffix, lengths)
+            out.append(part)
+        return torch.cat(out, dim=1)
 
     def _attention(
         self, attn: nn.Module, x: Tensor, layout: Layout, layer: int, hooks: Hooks, eot_only: bool = False

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from shipclip.backbones import frozen_text
+from shipclip.backbones import frozen_text, text_tower
 from shipclip.backbones.base import Backbone
 from shipclip.backbones.openai import package, use_gelu, wrap
 from shipclip.backbones.prompts import Prompts
@@ -32,8 +32,9 @@ def both(clip: Backbone, prompts: Prompts, leaves: list[Tensor]) -> list[tuple[T
     for suits in (True, False):
         with mock.patch.object(frozen_text, "suits", return_value=suits):
             features = clip.text(prompts)
-        weight = torch.linspace(-1, 1, features.numel(), dtype=features.dtype).view_as(features)
-        out.append((features.detach(), list(torch.autograd.grad((features * weight).sum(), leaves, retain_graph=True))))
+            weight = torch.linspace(-1, 1, features.numel(), dtype=features.dtype).view_as(features)
+            gradients = torch.autograd.grad((features * weight).sum(), leaves, retain_graph=True)
+        out.append((features.detach(), list(gradients)))
     return out
 
 
@@ -62,3 +63,14 @@ def test_features_and_gradients_are_those_of_the_modules(
         before = prompts.suffix.clone()
         torch.testing.assert_close(exact.text(prompts), wanted, rtol=1e-9, atol=1e-9)
     assert torch.equal(prompts.suffix, before)  # what it overwrites is its own
+
+
+def test_many_prompts_go_through_in_parts(exact: Backbone, monkeypatch: pytest.MonkeyPatch):
+    prefix = torch.randn(2, 3, 128, dtype=torch.float64, requires_grad=True)
+    suffix = torch.randn(2, 7, 4, 128, dtype=torch.float64, requires_grad=True)
+    prompts = Prompts(prefix, suffix, torch.tensor([4, 2, 1, 3, 4, 4, 2]))
+    wanted, wanted_gradients = both(exact, prompts, [prefix, suffix])[0]
+    monkeypatch.setattr(text_tower, "AT_ONCE", 3)
+    features, gradients = both(exact, prompts, [prefix, suffix])[0]
+    torch.testing.assert_close(features, wanted, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(gradients, wanted_gradients, rtol=1e-8, atol=1e-10)
