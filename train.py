@@ -24,7 +24,6 @@ from dassl.config import get_cfg_default
 from dassl.data.datasets import DATASET_REGISTRY
 from dassl.engine import TRAINER_REGISTRY, build_trainer
 from dassl.evaluation import EVALUATOR_REGISTRY
-from dassl.utils import set_random_seed
 from yacs.config import CfgNode as CN
 
 import datasets  # noqa: F401  registers the data sets
@@ -42,6 +41,7 @@ from shipclip.method import tell_unknown
 from shipclip.options import flatten, one_of
 from shipclip.presets import CONFIGS, default_config, is_embedded
 from shipclip.reporting.tree import experiment_in
+from shipclip.rng import seed_everything
 from shipclip.run import of_nodes
 from shipclip.session import EVALUATION, TRAINING, refuse_nothing_trained, taken
 from shipclip.settings import Settings, nodes_of
@@ -212,11 +212,7 @@ def run(cfg: CN, args: argparse.Namespace) -> None:
         cfg = with_folder_of_its_own(cfg, args)
     if args.eval_only:
         refuse_nothing_trained(settings, args.model_dir)
-    if cfg.SEED >= 0:
-        set_random_seed(cfg.SEED)
-    if torch.cuda.is_available() and cfg.USE_CUDA:
-        torch.backends.cudnn.benchmark = False  # benchmarking picks kernels by time, so runs would not repeat
-        torch.backends.cudnn.deterministic = True
+    seed_everything(cfg.SEED)
     told = io.StringIO()
     with contextlib.redirect_stdout(Tee(sys.stdout, told)):  # the log is the folder's, which is not taken yet
         device = torch.device("cuda" if torch.cuda.is_available() and cfg.USE_CUDA else "cpu")

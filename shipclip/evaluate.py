@@ -32,9 +32,9 @@ def predict(classify: Callable[[Tensor], Tensor], batches: Iterable[Batch]) -> t
 
 def tell(logits: Tensor, labels: Tensor) -> dict[str, float]:
     """Accuracy, error rate and macro F1 in percent, printed in the five lines that CoOp's log parsers read."""
-    hit = logits.argmax(dim=1) == labels
-    total, correct = len(hit), int(hit.sum())
-    accuracy, f1 = 100.0 * correct / total, macro_f1(logits.argmax(dim=1), labels)
+    predictions = logits.argmax(dim=1)
+    total, correct = len(labels), int((predictions == labels).sum())
+    accuracy, f1 = 100.0 * correct / total, macro_f1(predictions, labels)
     print(
         f"=> result\n* total: {total:,}\n* correct: {correct:,}\n* accuracy: {accuracy:.2f}%\n"
         f"* error: {100.0 - accuracy:.2f}%\n* macro_f1: {f1:.2f}%"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from .data.protocol import DatasetOptions
@@ -102,15 +103,24 @@ def settings_tree(learner: str, ship: bool, small: bool, given: Mapping[str, Any
     overlay = CONFIGS / "trainers" / "SHIP" / f"with_{learner}.yaml"
     if ship and overlay.is_file():
         files.append(overlay)
-    tree = default_tree()
-    for file in files:
-        tree = merge(tree, known(read_yaml(file), tree), f" in {file}")
+    tree, _ = of_files(files)
     tree["TRAINER"]["NAME"] = name
     if ship:
         tree["TRAINER"]["SHIP"]["LEARNER"] = learner
     for key, value in given.items():
         tree = merge(tree, nest(key, value))
     return tree
+
+
+def of_files(files: Sequence[Path]) -> tuple[Tree, list[str]]:
+    """The defaults with YAML files on top, later ones last; and the keys that they give, of those that the library
+    reads."""
+    tree, given = default_tree(), []
+    for file in files:
+        content = known(read_yaml(file), tree)
+        given += flatten(content)
+        tree = merge(tree, content, f" in {file}")
+    return tree, given
 
 
 def known(content: Any, tree: Mapping[str, Any]) -> Tree:

@@ -26,6 +26,18 @@ def run_seed(seed: int) -> int:
     return seed if seed >= 0 else random.SystemRandom().randrange(2**31)
 
 
+def seed_everything(seed: int) -> None:
+    """Seed the global generators of Python, NumPy and torch (from 0 on), and choose no kernel by time, so that whatever
+    draws or computes outside a stream repeats as well."""
+    if seed >= 0:
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)
+    if torch.cuda.is_available():
+        torch.backends.cudnn.benchmark = False
+        torch.backends.cudnn.deterministic = True
+
+
 @contextmanager
 def seeded(seed: int, *name: str | int) -> Iterator[None]:
     """Give the global generators (Python's, NumPy's, torch's CPU one) to the stream for a while.

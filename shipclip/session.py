@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -235,7 +235,7 @@ class Session:
 
 
 @contextlib.contextmanager
-def taken(session: Session, act: str, model_dir: str = "", epoch: int | None = None):
+def taken(session: Session, act: str, model_dir: str = "", epoch: int | None = None) -> Iterator[bool]:
     """Whether there is something to do in the folder, which is the session's in the meantime."""
     try:
         yield session.take(act, model_dir, epoch)

@@ -17,11 +17,11 @@ from functools import lru_cache
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from . import frozen_text
 from .hooks import NONE, Hooks
 from .prompts import Prompts
+from .recompute import recomputed
 
 AT_ONCE = 1024  # prompts of a group in one pass; bounds the memory of large label spaces
 
@@ -77,16 +77,8 @@ class TextTower:
         def features(prefix: Tensor, suffix: Tensor, lengths: Tensor) -> Tensor:
             return self(Prompts(prefix, suffix, lengths))
 
-        out = []
-        for suffix, lengths in zip(prompts.suffix.split(AT_ONCE, 1), prompts.lengths.split(AT_ONCE), strict=True):
-            if torch.is_grad_enabled():
-                part = checkpoint(
-                    features, prompts.prefix, suffix, lengths, use_reentrant=False, preserve_rng_state=False
-                )
-            else:
-                part = features(prompts.prefix, suffix, lengths)
-            out.append(part)
-        return torch.cat(out, dim=1)
+        parts = zip(prompts.suffix.split(AT_ONCE, 1), prompts.lengths.split(AT_ONCE), strict=True)
+        return torch.cat([recomputed(features, prompts.prefix, *part) for part in parts], dim=1)
 
     def _attention(
         self, attn: nn.Module, x: Tensor, layout: Layout, layer: int, hooks: Hooks, eot_only: bool = False

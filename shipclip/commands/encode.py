@@ -68,8 +68,6 @@ def shard_of(text: str) -> tuple[int, int]:
 
 def encode_all(args: argparse.Namespace, share: tuple[int, int]) -> Any:
     """For each list of images its name, how many were encoded here, and how many it has."""
-    import torch
-
     from ..backbones import load_backbone
     from ..data import DATASETS, DatasetOptions, task_of
     from ..errors import Unwritable, UserError
@@ -77,10 +75,11 @@ def encode_all(args: argparse.Namespace, share: tuple[int, int]) -> Any:
     from ..features.source import FeatureOptions, FeatureSource
     from ..features.store import digests, store_of
     from ..files import unwritable
+    from ..precision import device_of
 
     if args.views < 1 and args.split in ("train", "all"):
         raise UserError(f"--views is {args.views}: give at least 1, or --split test")
-    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = device_of(args.device)
     dataset, backbone = named(args.dataset, DATASETS)(args.root), None
     wanted = ("train", "val", "test") if args.split == "all" else (args.split,)
     for number, seed in enumerate(args.seeds):

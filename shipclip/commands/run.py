@@ -102,7 +102,8 @@ def plans_of(args: argparse.Namespace) -> tuple[list[tuple[str, list[Any]]], Any
     from ..errors import UserError
     from ..experiments import plan
 
-    if args.executor != "local" and is_foreign():
+    foreign = is_foreign()
+    if args.executor != "local" and foreign:
         raise UserError("a CoOp checkout's own trainers are run on this machine alone: leave out --executor")
     for pair in args.slurm:
         if "=" not in pair:
@@ -117,7 +118,6 @@ def plans_of(args: argparse.Namespace) -> tuple[list[tuple[str, list[Any]]], Any
             raise UserError(f"{flag} is for --executor {executor}: leave one of the two out")
     if len(args.opts) % 2:
         raise UserError(f"--opts takes KEY VALUE pairs, and {args.opts[-1]!r} stands alone")
-    foreign = is_foreign()
     study = plan.Study(
         seeds=tuple(args.seeds),
         methods=tuple(args.methods),

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ..checkpoints import last_epoch
 from ..errors import UserError
+from ..options import convert, flatten, merge, nest, unknown_key
 from ..presets import CONFIGS, FOLDERS
-
-RESULTS, LOG = "results.json", "log.txt"
+from ..recipe import of_files
+from ..run import FILE, LEARNER, read
+from ..settings import default_tree
 
 
 @dataclass(frozen=True)
@@ -83,9 +85,6 @@ class Job:
         Raises:
             UserError: nothing is trained there.
         """
-        from ..checkpoints import last_epoch  # torch is slow to import, and a plan is quick to show
-        from ..run import LEARNER
-
         found = self.load_epoch or last_epoch(Path(self.model_dir) / LEARNER)
         if not found:
             raise UserError(f"there is no trained model in {self.model_dir}: train it first")
@@ -100,15 +99,15 @@ class Job:
         options = list(self.options)
         for key, (folder, name) in self.asks.items():
             try:
-                figure = json.loads((Path(folder) / RESULTS).read_text(encoding="utf-8"))["figures"][name]
-            except (OSError, ValueError, KeyError) as error:
+                figure = read(Path(folder) / FILE)["figures"][name]
+            except (UserError, KeyError) as error:
                 raise UserError(f"{folder} holds no {name} for {self.title}: remove it and run again") from error
             options.append((key, str(figure)))
         return replace(self, options=tuple(options), asks={})
 
     def is_finished(self) -> bool:
         """Whether its results are there."""
-        return (Path(self.folder) / RESULTS).is_file()
+        return (Path(self.folder) / FILE).is_file()
 
 
 @dataclass(frozen=True)
@@ -135,18 +134,9 @@ def settings_of(job: Job) -> tuple[dict[str, Any], list[str], list[str]]:
     Raises:
         UserError: a file or key that is not there, or a value that cannot be.
     """
-    from ..files import read_yaml
-    from ..options import convert, flatten, merge, nest, unknown_key
-    from ..recipe import known
-    from ..settings import default_tree
-
-    tree, shipped = default_tree(), []
-    everything = flatten(tree)
     dataset, files = job.files()
-    for file in (dataset, *files):
-        content = known(read_yaml(file), tree)
-        shipped += flatten(content)
-        tree = merge(tree, content, f" in {file}")
+    tree, shipped = of_files([dataset, *files])
+    everything = flatten(default_tree())
     own = {"SEED": job.seed, "TRAINER.NAME": job.trainer, "DATASET.ROOT": job.root}
     given = [*own.items(), *job.keys()]
     for key, value in given:

@@ -5,17 +5,18 @@ from __future__ import annotations
 
 import contextlib
 import io
-import random
+import re
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+import yaml
 from torch import Tensor
 
 from .. import method as methods
@@ -28,12 +29,14 @@ from ..learners import LEARNERS
 from ..log import ENDS, Tee, headline, logged
 from ..names import numbered
 from ..precision import device_of
-from ..reporting.tree import experiment_in
+from ..reporting.tree import experiment_in, read_log
+from ..rng import seed_everything
+from ..run import of_nodes, plain
 from ..session import EVALUATION, TRAINING, Session, refuse_nothing_trained, taken
-from ..settings import ENSEMBLE, GENERATOR, SHIP, Settings
+from ..settings import ENSEMBLE, GENERATOR, SHIP, Settings, nodes_of
 from ..task import Task
 from ..unread import notes
-from .job import LOG, Chain, Job, settings_of
+from .job import Chain, Job, settings_of
 from .outcome import Outcome
 
 CONSOLE = "console.txt"
@@ -86,18 +89,13 @@ def is_finished(job: Job, bench: Bench) -> bool:
 
 def accuracy_of(folder: str) -> str:
     """The last accuracy in the logs of a folder, as they have it; empty: none."""
-    found = ""
-    for file in sorted(Path(folder).glob(f"{LOG}*")):
-        for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("* accuracy:"):
-                found = line.removeprefix("* ")
-    return found
+    found = re.findall(r"^\* (accuracy:.*)$", read_log(Path(folder)), re.MULTILINE)
+    return found[-1] if found else ""
 
 
 def _told(job: Job, bench: Bench, once: Once) -> str:
     """Do a run; what went wrong, if anything did."""
-    console = Path(job.folder) / CONSOLE
-    told = io.StringIO()
+    console, told = Path(job.folder) / CONSOLE, io.StringIO()
     try:
         with contextlib.ExitStack() as quiet:
             if not bench.loud:
@@ -108,8 +106,6 @@ def _told(job: Job, bench: Bench, once: Once) -> str:
     except ENDS as error:
         return sentence(error)
     except Exception as error:  # a mistake of ours, or of an extension's author: it keeps its traceback
-        import traceback
-
         console.parent.mkdir(parents=True, exist_ok=True)
         console.write_text(f"{told.getvalue()}{traceback.format_exc()}", encoding="utf-8")
         return f"{type(error).__name__}: {sentence(error)}, see {console}"
@@ -178,24 +174,7 @@ def opened(job: Job, tree: dict[str, Any], settings: Settings, bench: Bench) -> 
     return Session.of(tree, task, bench.backbone(settings), job.folder, facts=facts)
 
 
-def seed_everything(seed: int) -> None:
-    """The global generators, which the library draws nothing from, and choices of kernels by time are off: as
-    train.py has it."""
-    if seed >= 0:
-        random.seed(seed)
-        np.random.seed(seed)
-        torch.manual_seed(seed)
-    if torch.cuda.is_available():
-        torch.backends.cudnn.benchmark = False
-        torch.backends.cudnn.deterministic = True
-
-
 def as_yaml(tree: dict[str, Any]) -> str:
-    import yaml
-
-    from ..run import of_nodes, plain
-    from ..settings import nodes_of
-
     return yaml.safe_dump(of_nodes(plain(tree), nodes_of(tree)), sort_keys=True)
 
 
@@ -221,11 +200,21 @@ class Once:
 
     @staticmethod
     def _is_part(job: Job, whole: Job) -> bool:
-        same = (job.trainer, job.dataset, job.config, job.overlay, job.seed, job.shots, job.options)
-        same_model = whole.model_dir == (job.model_dir if job.eval_only else job.folder)
-        return same == (
-            whole.trainer, whole.dataset, whole.config, whole.overlay, whole.seed, whole.shots, whole.options
-        ) and same_model and job.load_epoch == whole.load_epoch  # fmt: skip
+        def asked(one: Job) -> tuple[Any, ...]:
+            model = one.model_dir if one.eval_only else one.folder
+            return (
+                one.trainer,
+                one.dataset,
+                one.config,
+                one.overlay,
+                one.seed,
+                one.shots,
+                one.options,
+                model,
+                one.load_epoch,
+            )
+
+        return asked(job) == asked(whole)
 
     def logits_for(self, job: Job, task: Task) -> Callable[[], tuple[Tensor, Tensor] | None]:
         """What gives the logits (N, C) and labels (N,) of a run's test images, or None where they must be computed."""

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from ..backbones.base import Backbone, normalise
 from ..backbones.prompts import ClassTokens, class_prompts, initial_context, words_of
+from ..backbones.recompute import recomputed
 from ..options import option
 from ..rng import seeded, stream
 from ..texts import Texts
@@ -63,9 +62,10 @@ class CoCoOp(Learner):
         if len(x) * C <= most:
             return self._logits(x, bias, classes, scale)
         images, parts = max(1, most // C), [classes.part(first, first + most) for first in range(0, C, most)]
-        chunk = _recomputed if torch.is_grad_enabled() else _called
         rows = zip(x.split(images), bias.split(images), strict=True)
-        return torch.cat([torch.cat([chunk(self._logits, *row, part, scale) for part in parts], 1) for row in rows])
+        return torch.cat(
+            [torch.cat([recomputed(self._logits, *row, part, scale) for part in parts], 1) for row in rows]
+        )
 
     def _logits(self, x: Tensor, bias: Tensor, classes: ClassTokens, scale: float) -> Tensor:
         class_features = normalise(self.backbone.text(class_prompts(self.ctx, classes, bias=bias)))  # (B, C, d)
@@ -74,14 +74,6 @@ class CoCoOp(Learner):
     @property
     def prompts_at_once(self) -> int:
         return self.options.prompts_at_once or (ON_CPU if self.backbone.device.type == "cpu" else ON_GPU)
-
-
-def _recomputed(function: Callable[..., Tensor], *args: Any) -> Tensor:
-    return checkpoint(function, *args, use_reentrant=False, preserve_rng_state=False)
-
-
-def _called(function: Callable[..., Tensor], *args: Any) -> Tensor:
-    return function(*args)
 
 
 def meta_net(backbone: Backbone, seed: int) -> nn.Sequential:

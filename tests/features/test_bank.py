@@ -1,39 +1,22 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torchvision import transforms as T
 
 from shipclip.backbones.base import Backbone
 from shipclip.features import encode as encode_module
 from shipclip.features.bank import load_bank
 from shipclip.features.encode import encode
 from shipclip.features.pixels import Views, fresh
-
-RANDOM = T.Compose([T.RandomResizedCrop(32), T.RandomHorizontalFlip(), T.ToTensor()])
-PLAIN = T.Compose([T.Resize(32), T.CenterCrop(32), T.ToTensor()])
-
-
-@dataclass(frozen=True)
-class Item:
-    impath: str
-    label: int
+from tests.features.pictures import PLAIN, RANDOM, Item, pictures
 
 
 @pytest.fixture
 def items(tmp_path: Path) -> list[Item]:
-    rng = np.random.default_rng(0)
-    out = []
-    for i in range(7):
-        file = tmp_path / f"{i}.png"
-        Image.fromarray(rng.integers(0, 255, (40, 48, 3), dtype=np.uint8)).save(file)
-        out.append(Item(str(file), i % 3))
-    return out
+    return pictures(tmp_path, 7)
 
 
 def test_plain_views_are_the_models_features_of_the_images(clip: Backbone, items: list[Item]):

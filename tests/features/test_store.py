@@ -7,16 +7,14 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from torchvision import transforms as T
 
 from shipclip.backbones.base import Backbone
 from shipclip.features import encode as encode_module
@@ -25,26 +23,12 @@ from shipclip.features.bank import FeatureBank, load_bank
 from shipclip.features.encode import encode
 from shipclip.features.pixels import Views
 from shipclip.features.store import digests, store_of
-
-RANDOM = T.Compose([T.RandomResizedCrop(32), T.RandomHorizontalFlip(), T.ToTensor()])
-PLAIN = T.Compose([T.Resize(32), T.CenterCrop(32), T.ToTensor()])
-
-
-@dataclass(frozen=True)
-class Item:
-    impath: str
-    label: int
+from tests.features.pictures import PLAIN, RANDOM, pictures
 
 
 @pytest.fixture
 def plain(tmp_path: Path) -> Views:
-    rng = np.random.default_rng(0)
-    items = []
-    for i in range(14):
-        file = tmp_path / f"{i}.png"
-        Image.fromarray(rng.integers(0, 255, (40, 48, 3), dtype=np.uint8)).save(file)
-        items.append(Item(str(file), i % 3))
-    return Views(items, PLAIN, "plain", random=False)
+    return Views(pictures(tmp_path, 14), PLAIN, "plain", random=False)
 
 
 @pytest.fixture

@@ -15,11 +15,10 @@ from tabulate import tabulate
 from torch import Tensor
 
 from shipclip.backbones import load_backbone
-from shipclip.claim import EVALUATION, TRAINING
 from shipclip.errors import UserError
 from shipclip.learners import Learner
 from shipclip.run import LEARNER
-from shipclip.session import Session, refuse_nothing_trained
+from shipclip.session import TRAINING, Session, taken
 from shipclip.settings import Settings
 
 from .config import extend_cfg, plain
@@ -68,11 +67,8 @@ class LibraryTrainer(TrainerX):
         if self.session.lock:
             self.session.train()
             return
-        try:  # another train.py than ours
-            self.session.take(TRAINING)
+        with taken(self.session, TRAINING):  # another train.py than ours
             self.session.train()
-        finally:
-            self.session.release()
 
     def test(self, split: str | None = None, **_: Any) -> float:
         """Evaluate; on the test set also write results.json. Returns the accuracy in percent."""
@@ -114,4 +110,4 @@ def register(learner: type[Learner]) -> type[LibraryTrainer]:
     return trainer
 
 
-__all__ = ["EVALUATION", "TRAINING", "LibraryTrainer", "refuse_nothing_trained", "register"]
+__all__ = ["LibraryTrainer", "register"]
