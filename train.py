@@ -31,6 +31,7 @@ import trainers.cocoop
 import trainers.coop
 import trainers.ship
 import trainers.zsclip  # noqa: F401  importing registers them
+from shipclip import profiling
 from shipclip.claim import own_folder
 from shipclip.data import DATASETS
 from shipclip.errors import MissingFile, UserError, sentence
@@ -94,6 +95,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--model-dir", default="", help="with --eval-only: the trained run's folder")
     add("--load-epoch", type=int, default=None, help="with --eval-only: which epoch; default: the last")
     add("--no-train", action="store_true", help="build everything, train nothing")
+    add("--profile", action="store_true", help="show where the time goes, with traces in the output folder")
     add("--experiment", default="", help="what results.json calls the experiment; default: told by the output's path")
     add("opts", nargs=argparse.REMAINDER, default=[], help="further config as KEY VALUE pairs")
     return parser.parse_args(argv)
@@ -234,7 +236,9 @@ def run(cfg: CN, args: argparse.Namespace) -> None:
         if not to_do:
             print(f"{cfg.OUTPUT_DIR} holds the finished results of this run, so there is nothing to do")
             return
-        with logged(cfg.OUTPUT_DIR, told.getvalue(), {"Arguments": vars(args), "Config": cfg}):
+        place = os.path.join(cfg.OUTPUT_DIR, profiling.FOLDER) if args.profile else ""
+        facts = {"Arguments": vars(args), "Config": cfg}
+        with logged(cfg.OUTPUT_DIR, told.getvalue(), facts), profiling.profiled(place):
             if args.eval_only:
                 trainer.load_model(args.model_dir, epoch=args.load_epoch)
                 tell_unknown(session.method.backbone, session.task.labels.known)

@@ -12,16 +12,12 @@ measured beforehand.
 from __future__ import annotations
 
 import argparse
-import ctypes
-import math
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from tabulate import tabulate
-from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.names import CALTECH101
 from benchmarks.text_tower import N_CTX, PlainPass, synchronise
@@ -31,10 +27,10 @@ from shipclip.generators.vae import VAE, VAEOptions
 from shipclip.learners.cocoop import CoCoOp, CoCoOpOptions
 from shipclip.learners.coop import CoOp, CoOpOptions
 from shipclip.precision import Precision
+from shipclip.profiling import counted, matrix_peak, peak_memory
 from shipclip.texts import Texts
 
 PLAIN = 50  # prompts of the measured 77-token step: CoCoOp's step of batch 1 with 50 classes
-aten = torch.ops.aten
 Step = Callable[[], None]
 
 
@@ -46,7 +42,7 @@ def main() -> None:
     args = parser.parse_args()
     model = random_clip(512, 32, 1, 64, 32, 77, 49408, 512, 8, 12).to(args.device)
     clip = wrap(model, Precision("fp32", device_type=args.device), "ViT-B/16's text tower")
-    best = peak(args.device)
+    best = matrix_peak(args.device)
     plain, plain_memory, _ = measure(plain_step(clip), clip, args.repeats)
     rows = []
     for title, make, prompts, of_one in ROWS:
@@ -54,7 +50,7 @@ def main() -> None:
             step = make(clip)
             seconds, memory, work = measure(step, clip, args.repeats)
             other, held = plain * prompts / PLAIN, plain_memory * (1 if of_one else prompts / PLAIN)
-            best = max(best, peak(args.device))  # a neighbour may have been busy before
+            best = max(best, matrix_peak(args.device))  # a neighbour may have been busy before
             rows.append(
                 [
                     title,
@@ -139,53 +135,20 @@ def measure(step: Step, clip: Backbone, repeats: int) -> tuple[float, float, int
     first warms up and is counted."""
     seconds, memory, work = [], 0.0, flops(step)
     for _ in range(repeats):
-        before = held(clip, reset=True)
+        before = peak_memory(clip.device.type, reset=True)
         synchronise(clip.device)
         start = time.perf_counter()
         step()
         synchronise(clip.device)
         seconds.append(time.perf_counter() - start)
-        memory = max(memory, held(clip) - before)
+        memory = max(memory, peak_memory(clip.device.type) - before)
     return min(seconds), memory, work
 
 
-def held(clip: Backbone, reset: bool = False) -> float:
-    """Peak of memory in MiB, of the device or of the process; with `reset` what is held now, and a new peak begins."""
-    if clip.device.type == "cuda":
-        if reset:
-            torch.cuda.reset_peak_memory_stats()
-        return torch.cuda.max_memory_allocated() / 2**20
-    status = Path("/proc/self/status")
-    if not status.is_file():
-        return float("nan")
-    if reset:
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # freed memory goes back to the system
-        if trim:
-            trim(0)
-        Path("/proc/self/clear_refs").write_text("5")
-    lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
-    return int(lines["VmHWM"].split()[0]) / 2**10
-
-
 def flops(step: Step) -> int:
-    in_place = {aten.addmm_: product, aten.baddbmm_: product}  # which torch does not count
-    with FlopCounterMode(display=False, custom_mapping=in_place) as counter:
+    with counted() as found:
         step()
-    return counter.get_total_flops()
-
-
-def product(out: torch.Size, a: torch.Size, b: torch.Size, **further: object) -> int:
-    return 2 * math.prod(a) * b[-1]
-
-
-def peak(device: str) -> float:
-    """FLOP/s of a float32 matrix product, the best of five."""
-    a, best = torch.randn(2048, 2048, device=device), 0.0
-    for _ in range(5):
-        start = time.perf_counter()
-        (a @ a).sum().item()
-        best = max(best, 2 * 2048**3 / (time.perf_counter() - start))
-    return best
+    return found[0]
 
 
 if __name__ == "__main__":

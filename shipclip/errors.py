@@ -5,6 +5,9 @@ Whatever else is raised is a bug of ours, or of an extension's author, and keeps
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class UserError(ValueError):
     """Something that the user can mend."""
@@ -33,6 +36,20 @@ class Offline(UserError, ConnectionError):
 
 class NotFinite(UserError, FloatingPointError):
     """A loss that is no number any more."""
+
+
+def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """The nearest of the known names, as the end of a sentence; empty: none is near."""
+    known = list(known)
+    near = [other for other in known if other.casefold() == str(name).casefold()]
+    near = near or difflib.get_close_matches(str(name), known, n=1, cutoff=cutoff)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> UserError:
+    """There is no such thing; these there are."""
+    known = sorted(known)
+    return UserError(f"there is no {what} {name}; known: {' '.join(known)}{did_you_mean(name, known)}")
 
 
 LONGEST = 1000  # characters of a sentence

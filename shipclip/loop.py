@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from . import profiling
 from .errors import NotFinite
 from .features.source import Batch
 from .rng import stream
@@ -99,7 +100,8 @@ def run(stage: Stage, seed: int, start: int, on_epoch: Callable[[Epoch], None]) 
         ended = began
         for x, labels in bar:
             data_time = time.time() - ended
-            losses = stage.update(x, labels, rng, epoch)
+            with profiling.step(stage.name, len(x)):
+                losses = stage.update(x, labels, rng, epoch)
             if stage.scheduler is not None and stage.step_schedule:
                 stage.scheduler.step()
             weighted = torch.stack([value.detach().double() for value in losses.values()]) * len(x)

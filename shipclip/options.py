@@ -8,13 +8,12 @@ dataclass itself is a node. Its `check(where)`, if it has one, refuses what fits
 from __future__ import annotations
 
 import ast
-import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from typing import Any, TypeVar
 
-from .errors import UserError
+from .errors import UserError, did_you_mean
 
 T = TypeVar("T")
 Tree = dict[str, Any]  # nested keys
@@ -184,8 +183,7 @@ def no_group(value: Any, key: str, where: str = "") -> UserError:
 
 
 def unknown_key(key: str, known: list[str], where: str = "") -> UserError:
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    return UserError(f"unknown config key {key}{where}{f'; did you mean {near[0]}?' if near else ''}")
+    return UserError(f"unknown config key {key}{where}{did_you_mean(key, known, cutoff=0.5)}")
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from . import profiling
 from .errors import UserError, first_line
 
 NAMES = ("fp32", "fp16", "amp", "bf16")
@@ -76,10 +77,11 @@ def device_of(name: str | torch.device | None) -> torch.device:
 def update(loss: Tensor, optimizer: Optimizer, scaler: torch.amp.GradScaler | None = None) -> None:
     """One optimiser step on a loss, through the gradient scaler where there is one."""
     optimizer.zero_grad(set_to_none=True)
-    if scaler is None:
-        loss.backward()
-        optimizer.step()
-    else:
-        scaler.scale(loss).backward()
-        scaler.step(optimizer)
-        scaler.update()
+    with profiling.part("backward", 1):
+        (loss if scaler is None else scaler.scale(loss)).backward()
+    with profiling.part("optimiser", 1):
+        if scaler is None:
+            optimizer.step()
+        else:
+            scaler.step(optimizer)
+            scaler.update()

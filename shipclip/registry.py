@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator
 from typing import Any, Generic, TypeVar
 
-from .errors import UserError
+from .errors import UserError, did_you_mean
 from .options import shown
 
 T = TypeVar("T")
@@ -42,9 +41,7 @@ class Registry(Generic[T]):
         if name in self:
             return self._known[name]
         known = sorted({*self._known, *others})
-        near = [other for other in known if other.casefold() == str(name).casefold()]
-        near = near or difflib.get_close_matches(str(name), known, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        hint = did_you_mean(name, known)
         raise UserError(f"{key or f'the {self.what}'} is {shown(name)}: choose one of {', '.join(known)}{hint}")
 
     def names(self) -> list[str]:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ..errors import UserError
 from ..precision import Precision
+from ..profiling import a_part
 from .prompts import ClassTokens, Prompts
 
 
@@ -117,6 +118,7 @@ class Backbone:
 
     # -- images -----------------------------------------------------------------------------------------
 
+    @a_part("encoding", key=lambda images: images.shape)
     def encode_image(self, images: Tensor) -> Tensor:
         """L2-normalised image features of (B, 3, R, R) images, float32: (B, d)."""
         return normalise(self.image(images.to(self.device, self.dtype)).float())

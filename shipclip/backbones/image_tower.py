@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..profiling import a_part
 from .hooks import NONE, Hooks
 
 
@@ -26,6 +27,7 @@ class ImageTower:
         self.blocks = list(visual.transformer.resblocks)
         self.width, self.layers = visual.class_embedding.shape[0], len(self.blocks)
 
+    @a_part("encoding")
     def __call__(self, images: Tensor, hooks: Hooks = NONE) -> Tensor:
         """Image features, not normalised, in the type of the images: (B, d)."""
         visual = self.visual

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import UserError
+from ..profiling import a_part
 from .hooks import NONE, Hooks
 from .prompts import Prompts
 
@@ -34,6 +35,7 @@ class PlainText:
     def __init__(self, text: Any, tokenizer: Any, embedding: nn.Embedding, name: str):
         self.text, self.tokenizer, self.embedding, self.name = text, tokenizer, embedding, name
 
+    @a_part("text")
     def __call__(self, prompts: Prompts, hooks: Hooks | None = None) -> Tensor:
         """Text features of all prompts, not normalised: (G, S, d)."""
         if hooks is not None and hooks != NONE:

@@ -32,6 +32,9 @@ class Prompts:
     suffix: Tensor
     lengths: Tensor
 
+    def __len__(self) -> int:
+        return len(self.suffix) * self.suffix.shape[1]
+
 
 @dataclass(frozen=True)
 class ClassTokens:

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..profiling import a_part
 from . import frozen_text
 from .hooks import NONE, Hooks
 from .prompts import Prompts
@@ -46,6 +47,7 @@ class TextTower:
         self.text_projection = model.text_projection
         self.heads = self.blocks[0].attn.num_heads
 
+    @a_part("text")
     def __call__(self, prompts: Prompts, hooks: Hooks = NONE) -> Tensor:
         """Text features of all prompts, not normalised: (G, S, d)."""
         if hooks is NONE and prompts.suffix.shape[1] > AT_ONCE:

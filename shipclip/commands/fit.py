@@ -28,6 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="call images unknown that are of no class, and at most RATE of the known ones, 0.05 say")  # fmt: skip
     add("--alone", action="store_true", help="the learner by itself also for names without images: no SHIP")
     add("--no-calibration", action="store_true", help="hold no image out: quicker, but probabilities mean little")
+    add("--profile", default="", metavar="FOLDER", help="show where the time goes, and leave traces there")
     add("--precision", default="fp32", help="fp32, fp16, amp or bf16")
     add("--device", default=None, help="default: the GPU, if there is one")
     add(
@@ -42,26 +43,28 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from ..api import fit
+    from ..profiling import profiled
     from ..reporting.card import chosen_table, unknown_table
     from ..saving import refuse_foreign
 
     refuse_foreign(args.output)
-    model = fit(
-        args.folder,
-        new_names=args.new_names,
-        backbone=args.backbone,
-        backbone_path=args.backbone_path,
-        learner=args.learner,
-        seed=args.seed,
-        shots=args.shots,
-        epochs=args.epochs,
-        calibrate=not args.no_calibration,
-        reject=args.reject,
-        alone=args.alone,
-        precision=args.precision,
-        device=args.device,
-        options=dict(args.set),
-    )
+    with profiled(args.profile):
+        model = fit(
+            args.folder,
+            new_names=args.new_names,
+            backbone=args.backbone,
+            backbone_path=args.backbone_path,
+            learner=args.learner,
+            seed=args.seed,
+            shots=args.shots,
+            epochs=args.epochs,
+            calibrate=not args.no_calibration,
+            reject=args.reject,
+            alone=args.alone,
+            precision=args.precision,
+            device=args.device,
+            options=dict(args.set),
+        )
     folder = model.save(args.output)
     if "tried" in model.chosen:
         first, best = model.chosen["tried"][0], max(model.chosen["tried"], key=lambda row: row["h"])

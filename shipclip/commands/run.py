@@ -54,20 +54,25 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--opts", nargs="*", default=[], metavar="KEY VALUE", help="further settings of every run")
     add("--verbose", action="store_true", help="runs speak on the console, and not in their log.txt alone")
+    add("--profile", action="store_true", help="each run tells where its time goes: profile/ in its folder")
     add("--dry-run", action="store_true", help="show the plan, and do nothing")
 
 
 def run(args: argparse.Namespace) -> int:
     from ..experiments.carry_out import Where, carry_out, draw, tables
+    from ..experiments.job import check
 
     plans, study = plans_of(args)
+    if not study.foreign:
+        for job in {told_apart(job): job for _, chains in plans for chain in chains for job in chain.jobs}.values():
+            check(job)
     if args.dry_run:
         for name, chains in plans:
             print(f"{name}: {sum(len(chain.jobs) for chain in chains)} runs in {len(chains)} chains")
             for job in (job for chain in chains for job in chain.jobs):
                 print(f"  {job.title}\n    python train.py {' '.join(shown_words(job))}")
         return 0
-    where = Where(args.executor, args.jobs, args.verbose, args.cpus, args.gpus, slurm_options(args.slurm))
+    where = Where(args.executor, args.jobs, args.verbose, args.profile, args.cpus, args.gpus, slurm_options(args.slurm))
     failed = carry_out(plans, study, where)
     if args.experiment == "one" or args.parts:
         return 1 if failed else 0
@@ -75,6 +80,11 @@ def run(args: argparse.Namespace) -> int:
     if args.experiment in ("figures", "experiments"):
         failed += draw(study)
     return 1 if failed else 0
+
+
+def told_apart(job: Any) -> tuple[Any, ...]:
+    """What makes a run's settings others than another's, but for its seed and folders."""
+    return job.trainer, job.dataset, job.config, job.overlay, job.shots, job.subset, job.options
 
 
 def slurm_options(pairs: Sequence[str]) -> dict[str, Any]:
@@ -112,6 +122,7 @@ def plans_of(args: argparse.Namespace) -> tuple[list[tuple[str, list[Any]]], Any
         ("--slurm", args.slurm, "slurm"),
         ("--jobs", args.jobs, "local"),
         ("--verbose", args.verbose, "local"),
+        ("--profile", args.profile, "local"),
         ("--gpus", args.gpus, "ray"),
     ):
         if given and args.executor != executor:

@@ -29,6 +29,7 @@ class Where:
         executor: local, ray or slurm.
         jobs: of local: runs at once; 0: as many as fit.
         loud: of local: runs speak on the console.
+        profile: of local: each run tells in its log where its time goes.
         cpus, gpus: of ray: that a chain of runs holds.
         slurm: of slurm: submitit's options.
     """
@@ -36,6 +37,7 @@ class Where:
     executor: str = "local"
     jobs: int = 0
     loud: bool = False
+    profile: bool = False
     cpus: float = 1
     gpus: float = 0
     slurm: Mapping[str, Any] = field(default_factory=dict)
@@ -47,7 +49,8 @@ class Where:
         if self.executor == "slurm":
             return cluster.on_slurm(chains, Path(study.output) / "slurm", self.slurm)
         small = all(is_embedded(job.dataset) for chain in chains for job in chain.jobs)
-        return local.run(chains, self.jobs or local.default_jobs(small), "." if study.foreign else "", self.loud)
+        bench = {"train_py": "." if study.foreign else "", "loud": self.loud, "profile": self.profile}
+        return local.run(chains, self.jobs or local.default_jobs(small), bench)
 
 
 def carry_out(plans: Sequence[Plan], study: Study, where: Where = Where()) -> list[str]:

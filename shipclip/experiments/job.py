@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from ..checkpoints import last_epoch
-from ..errors import UserError
+from ..data import DATASETS
+from ..errors import UserError, unknown
+from ..files import read_yaml
+from ..learners import LEARNERS
 from ..options import convert, flatten, merge, nest, unknown_key
 from ..presets import CONFIGS, FOLDERS
 from ..recipe import of_files
 from ..run import FILE, LEARNER, read
-from ..settings import default_tree
+from ..settings import ENSEMBLE, GENERATOR, SHIP, Settings, default_tree
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,35 @@ class Chain:
         return self.jobs[0].title
 
 
+def check(job: Job) -> None:
+    """Refuse, before anything is run, what can be told from the method's name, its files and the settings alone.
+
+    Raises:
+        UserError: a method or config that is not there, an unknown key, or a value that cannot be.
+    """
+    for file in job.files()[1]:
+        if file.is_file():
+            continue
+        if not file.parent.is_dir():
+            raise unknown("method", job.trainer, [place.name for place in CONFIGS.joinpath("trainers").iterdir()])
+        configs = [other.stem for other in file.parent.glob("*.yaml")]
+        overlays = [name.removeprefix("with_") for name in configs if name.startswith("with_")]
+        if file.stem == job.overlay:
+            raise unknown(f"learner for {job.trainer}", job.overlay.removeprefix("with_"), overlays)
+        raise unknown(f"config of {job.trainer}", file.stem, [name for name in configs if not name.startswith("with_")])
+    if is_known(job):
+        settings_of(job)
+
+
+def is_known(job: Job) -> bool:
+    """Whether the library has the learner and the data set; others are those of the train.py that registers them."""
+    dataset = job.files()[0]
+    learner = job.overlay.removeprefix("with_") or job.trainer
+    known = learner in LEARNERS or (job.trainer in (SHIP, GENERATOR, ENSEMBLE) and learner == job.trainer)
+    name = read_yaml(dataset).get("DATASET", {}).get("NAME", "") if dataset.is_file() else ""
+    return known and name in DATASETS
+
+
 def settings_of(job: Job) -> tuple[dict[str, Any], list[str], list[str]]:
     """A run's settings as train.py would have them: the tree, the keys that were given, and those of the files that
     come with the project.
@@ -143,4 +175,5 @@ def settings_of(job: Job) -> tuple[dict[str, Any], list[str], list[str]]:
         if key not in everything:
             raise unknown_key(key, list(everything))
         tree = merge(tree, nest(key, convert(value, everything[key], key)))
+    Settings.of(tree)
     return tree, [key for key, _ in given], shipped

@@ -6,7 +6,7 @@ import os
 import shutil
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
@@ -33,8 +33,9 @@ class Worker:
     job: Job | None = None
 
 
-def run(chains: Sequence[Chain], jobs: int, train_py: str = "", loud: bool = False) -> Iterator[Outcome]:
-    """Do all chains, `jobs` at once, in their order; yields what becomes of each run.
+def run(chains: Sequence[Chain], jobs: int, bench: Mapping[str, Any] | None = None) -> Iterator[Outcome]:
+    """Do all chains, `jobs` at once, in their order; yields what becomes of each run. `bench`: properties of each
+    worker's `Bench`.
 
     A worker that is lost (killed, out of memory) is replaced, and its chain done once more: what it had finished stays.
     On an interrupt the workers are ended with what they have started.
@@ -42,7 +43,7 @@ def run(chains: Sequence[Chain], jobs: int, train_py: str = "", loud: bool = Fal
     gpus = gpu_count()
     left, lost = deque(chains), dict.fromkeys(map(id, chains), 0)
     told: set[str] = set()  # folders of runs whose end was told; a chain that is done again comes by them once more
-    workers = [started(n, jobs, n % gpus if gpus else None, train_py, loud) for n in range(min(jobs, len(chains)))]
+    workers = [started(n, jobs, n % gpus if gpus else None, bench or {}) for n in range(min(jobs, len(chains)))]
     try:
         for worker in workers:
             give(worker, left)
@@ -61,7 +62,7 @@ def run(chains: Sequence[Chain], jobs: int, train_py: str = "", loud: bool = Fal
                     else:
                         yield Outcome((job or chain.jobs[0]), "failed", 0.0, how_it_ended(worker), worker.number)
                     place = workers.index(worker)
-                    workers[place] = started(worker.number, jobs, worker.gpu, train_py, loud)
+                    workers[place] = started(worker.number, jobs, worker.gpu, bench or {})
                     give(workers[place], left)
                     continue
                 if outcome is None:
@@ -83,7 +84,7 @@ def give(worker: Worker, left: deque[Chain]) -> None:
         worker.pipe.send(worker.chain)
 
 
-def started(number: int, jobs: int, gpu: int | None, train_py: str, loud: bool) -> Worker:
+def started(number: int, jobs: int, gpu: int | None, bench: Mapping[str, Any]) -> Worker:
     """A new worker with its share of the machine."""
     ours, theirs = CONTEXT.Pipe()
     environment = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(max(1, cores() // jobs))}
@@ -93,7 +94,7 @@ def started(number: int, jobs: int, gpu: int | None, train_py: str, loud: bool) 
     before = {key: os.environ.get(key) for key in environment}
     os.environ.update(environment)  # a process reads them when it starts, and torch when it is imported
     try:
-        process = CONTEXT.Process(target=work, args=(theirs, train_py, loud))
+        process = CONTEXT.Process(target=work, args=(theirs, bench))
         process.start()
     finally:
         for key, value in before.items():
@@ -102,22 +103,22 @@ def started(number: int, jobs: int, gpu: int | None, train_py: str, loud: bool) 
     return Worker(process, ours, gpu, number)
 
 
-def work(pipe: Connection, train_py: str, loud: bool) -> None:
+def work(pipe: Connection, bench_of: Mapping[str, Any]) -> None:
     """A worker's life: chains come, outcomes go."""
     import signal
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal tells all of us; the parent decides
     signal.signal(signal.SIGTERM, lambda *_: end_with_children())
     threading.Thread(target=follow_parent, daemon=True).start()
-    from . import work as bench_of
+    from .work import Bench, do
 
-    bench = bench_of.Bench(train_py, loud)
+    bench = Bench(**bench_of)
     while True:
         try:
             chain = pipe.recv()
         except EOFError:
             return
-        for outcome in bench_of.do(chain, bench):
+        for outcome in do(chain, bench):
             pipe.send(outcome)
         pipe.send(None)
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ..errors import UserError
+from ..errors import UserError, unknown
 from ..presets import CONFIGS, OTHERS
 from .job import Chain, Job
 from .rows import BEYOND, ROWS
@@ -57,7 +57,7 @@ class Study:
         """Refuse a data set that is not known, or lies nobody knows where."""
         known = sorted(file.stem for file in (self.configs / "datasets").glob("*.yaml"))
         if dataset not in known:
-            raise UserError(f"there is no data set {dataset}; known: {' '.join(known)}")
+            raise unknown("data set", dataset, known)
         self.root(dataset)
 
     def root(self, dataset: str) -> str:
@@ -205,7 +205,7 @@ def ablation(study: Study, dataset: str, rows: Sequence[str] = ()) -> list[Chain
     known = {**ROWS, **BEYOND}
     for row in rows:
         if row not in known:
-            raise UserError(f"the ablation has no row {row}; known: {' '.join(known)}")
+            raise unknown("row of the ablation", row, known)
     tuned, home = study.tuned(dataset), _home(study, "ablation")
     shots, chains = 16 if study.shots is None else study.shots, []
     for seed in study.seeds:

@@ -20,12 +20,11 @@ import yaml
 from torch import Tensor
 
 from .. import method as methods
+from .. import profiling
 from ..backbones import load_backbone
 from ..backbones.base import Backbone
 from ..data import DATASETS, task_of
 from ..errors import UserError, sentence
-from ..files import read_yaml
-from ..learners import LEARNERS
 from ..log import ENDS, Tee, headline, logged
 from ..names import numbered
 from ..precision import device_of
@@ -33,10 +32,10 @@ from ..reporting.tree import experiment_in, read_log
 from ..rng import seed_everything
 from ..run import of_nodes, plain
 from ..session import EVALUATION, TRAINING, Session, refuse_nothing_trained, taken
-from ..settings import ENSEMBLE, GENERATOR, SHIP, Settings, nodes_of
+from ..settings import Settings, nodes_of
 from ..task import Task
 from ..unread import notes
-from .job import Chain, Job, settings_of
+from .job import Chain, Job, is_known, settings_of
 from .outcome import Outcome
 
 CONSOLE = "console.txt"
@@ -50,10 +49,12 @@ class Bench:
         train_py: run everything by the train.py of this folder, in a process each: a CoOp checkout with trainers of its
             own; empty: the library does it.
         loud: whether runs speak on the console, and not in their log alone.
+        profile: whether each run tells where its time goes.
     """
 
     train_py: str = ""
     loud: bool = False
+    profile: bool = False
     backbones: dict[tuple[Any, ...], Backbone] = field(default_factory=dict)
 
     def backbone(self, settings: Settings) -> Backbone:
@@ -102,7 +103,8 @@ def _told(job: Job, bench: Bench, once: Once) -> str:
                 quiet.enter_context(contextlib.redirect_stdout(told))
                 quiet.enter_context(contextlib.redirect_stderr(told))
             job = job.answered()
-            run(job, bench, once) if not bench.train_py and knows(job) else run_train_py(job, bench, told)
+            by_library = not bench.train_py and (is_known(job) or not Path("train.py").is_file())
+            run(job, bench, once) if by_library else run_train_py(job, bench, told)
     except ENDS as error:
         return sentence(error)
     except Exception as error:  # a mistake of ours, or of an extension's author: it keeps its traceback
@@ -111,15 +113,6 @@ def _told(job: Job, bench: Bench, once: Once) -> str:
         return f"{type(error).__name__}: {sentence(error)}, see {console}"
     console.unlink(missing_ok=True)
     return ""
-
-
-def knows(job: Job) -> bool:
-    """Whether the library has the learner and the data set; others are those of the train.py that registers them."""
-    dataset = job.files()[0]
-    learner = job.overlay.removeprefix("with_") or job.trainer
-    known = learner in LEARNERS or (job.trainer in (SHIP, GENERATOR, ENSEMBLE) and learner == job.trainer)
-    name = read_yaml(dataset).get("DATASET", {}).get("NAME", "") if dataset.is_file() else ""
-    return (known and name in DATASETS) or not Path("train.py").is_file()
 
 
 def run_train_py(job: Job, bench: Bench, told: io.StringIO) -> None:
@@ -156,7 +149,9 @@ def run(job: Job, bench: Bench, once: Once) -> None:
     with taken(session, act, job.model_dir, job.load_epoch or None) as to_do:
         if not to_do:
             return
-        with logged(job.folder, told.getvalue(), {"Arguments": " ".join(job.words()), "Config": as_yaml(tree)}):
+        place = Path(job.folder) / profiling.FOLDER if bench.profile else ""
+        facts = {"Arguments": " ".join(job.words()), "Config": as_yaml(tree)}
+        with logged(job.folder, told.getvalue(), facts), profiling.profiled(place):
             logits = once.logits_for(job, session.task)
             if job.eval_only:
                 session.load(job.model_dir, job.load_epoch or None)

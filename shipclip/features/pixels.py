@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from .. import profiling
 from ..rng import seeded
 from .images import BadImage, read_image
 
@@ -72,7 +73,7 @@ def read_views(
         pin_memory=pin,
         generator=torch.Generator(),  # else its iterator draws from the global one
     )
-    for number, images in enumerate(loader):
+    for number, images in enumerate(profiling.each("decoding", loader, lambda batch: len(batch) * views.count)):
         if isinstance(images, Tensor):
             yield images
             continue

@@ -33,7 +33,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> list[Outcome]:
     folder = tmp_path_factory.mktemp("checkout")
     (folder / "train.py").write_text(STUB)
     study = Study(seeds=(1, 2, 3, 4), methods=("CoOp",), output=str(folder / "out"), foreign=True)
-    return list(local.run(plan.base2new(study, "miniworld", ["train"]), 2, str(folder)))
+    return list(local.run(plan.base2new(study, "miniworld", ["train"]), 2, {"train_py": str(folder)}))
 
 
 def test_every_run_is_told_of_once_at_its_end(outcomes: list[Outcome]):

@@ -1,0 +1,356 @@
+"""Where a run's time goes, for --profile: seconds and rates of its parts, the share of the matrix peak, memory, traces.
+
+Parts do not overlap: images are read, pass the image tower, prompts pass the text tower, gradients come back, the
+optimiser steps; what is left is `other`. On a GPU each part waits for the device at both of its ends, and the floating
+point operations are counted in the first step of each size, so a run that is looked at takes longer than another.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from tabulate import tabulate
+
+from .files import replacing, write_json, write_text
+
+FOLDER = "profile"  # in a run's folder
+PARTS = {"decoding": "images", "encoding": "images", "text": "prompts", "backward": "steps", "optimiser": "steps"}
+EVENTS = 200_000  # in a trace; a browser shows no more
+FIRST, LAST = 3, 6  # steps of a stage whose operators are traced
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass
+class Tally:
+    """Of a part, or of a stage's steps.
+
+    Attributes:
+        seconds, count: in all.
+        flop, timed: floating point operations, and the seconds of the calls that they are of.
+    """
+
+    seconds: float = 0.0
+    count: int = 0
+    flop: int = 0
+    timed: float = 0.0
+
+
+@dataclass
+class Profile:
+    """What is known of a run so far.
+
+    Attributes:
+        folder: of the traces.
+        parts, stages: by name.
+        own: seconds that looking has taken, which are no part of the run.
+    """
+
+    folder: Path
+    began: float = field(default_factory=time.perf_counter)
+    parts: dict[str, Tally] = field(default_factory=dict)
+    stages: dict[str, Tally] = field(default_factory=dict)
+    own: float = 0.0
+    events: list[tuple[str, float, float]] = field(default_factory=list)  # name, start, seconds
+    inside: str = ""  # the part at hand
+    flop: dict[Any, int] = field(default_factory=dict)
+    steps: dict[str, int] = field(default_factory=dict)
+    operators: torch.profiler.profile | None = None
+
+    @contextmanager
+    def part(self, name: str, count: int, key: Any = None) -> Iterator[None]:
+        if self.inside:  # the outer one's
+            yield
+            return
+        self.inside = name
+        try:
+            with self._timed(self.parts.setdefault(name, Tally()), name, count, key):
+                yield
+        finally:
+            self.inside = ""
+
+    @contextmanager
+    def step(self, stage: str, size: int) -> Iterator[None]:
+        number = self.steps[stage] = self.steps.get(stage, 0) + 1
+        if number == FIRST:
+            self._trace_operators()
+        with self._timed(self.stages.setdefault(stage, Tally()), f"{stage} step", 1, (stage, size)):
+            yield
+        if number == LAST:
+            self._keep_operators(stage)
+
+    @contextmanager
+    def _timed(self, tally: Tally, name: str, count: int, key: Any) -> Iterator[None]:
+        found: list[int] | None = None
+        start = seconds = 0.0
+        with ExitStack() as watching:
+            if key is not None and key not in self.flop and self.operators is None:
+                found = watching.enter_context(counted())
+            synchronise()
+            start = time.perf_counter()
+            try:
+                yield
+            finally:
+                synchronise()
+                seconds = time.perf_counter() - start
+                tally.seconds, tally.count = tally.seconds + seconds, tally.count + count
+                if len(self.events) < EVENTS:
+                    self.events.append((name, start - self.began, seconds))
+        if found is not None:
+            self.flop[key] = found[0]
+            self.own += time.perf_counter() - start - seconds
+        elif key in self.flop:
+            tally.flop, tally.timed = tally.flop + self.flop[key], tally.timed + seconds
+
+    # -- traces -----------------------------------------------------------------------------------------
+
+    def _trace_operators(self) -> None:
+        start = time.perf_counter()
+        self.operators = operators()
+        self.operators.start()
+        self.own += time.perf_counter() - start
+
+    def _keep_operators(self, stage: str) -> None:
+        start = time.perf_counter()
+        self.operators.stop()  # type: ignore[union-attr]
+        with replacing(self.folder / f"operators_{stage}.json") as temporary:
+            self.operators.export_chrome_trace(str(temporary))  # type: ignore[union-attr]
+        self.operators = None
+        self.own += time.perf_counter() - start
+
+    def close(self) -> None:
+        """Traces as chrome://tracing and ui.perfetto.dev read them, figures, and the table."""
+        total = time.perf_counter() - self.began - self.own
+        if self.operators is not None:  # a stage of few steps
+            self._keep_operators(list(self.steps)[-1])
+        row = {"ph": "X", "pid": 1, "tid": 1}
+        events = [{"name": name, "ts": 1e6 * at, "dur": 1e6 * long, **row} for name, at, long in self.events]
+        write_text(self.folder / "trace.json", json.dumps({"traceEvents": events, "displayTimeUnit": "ms"}))
+        figures = self.figures(total)
+        write_json(self.folder / "profile.json", figures)
+        print(f"\n{told(figures)}\nTraces for chrome://tracing or ui.perfetto.dev are in {self.folder}")
+
+    def figures(self, total: float) -> dict[str, Any]:
+        peak, of_part = matrix_peak(device()), {}
+        parts = {name: self.parts[name] for name in PARTS if name in self.parts}
+        other = total - sum(tally.seconds for tally in parts.values())
+        for name, tally in parts.items():
+            of_part[name] = {"seconds": tally.seconds, "share": tally.seconds / total, PARTS[name]: tally.count,
+                             "per_second": tally.count / tally.seconds, **of_peak(tally, peak)}  # fmt: skip
+        stages = {
+            name: {"steps": tally.count, "seconds": tally.seconds, "per_second": tally.count / tally.seconds,
+                   **of_peak(tally, peak)}
+            for name, tally in self.stages.items()
+        }  # fmt: skip
+        return {
+            "seconds": total,
+            "parts": of_part | {"other": {"seconds": other, "share": other / total}},
+            "stages": stages,
+            "matrix_peak_gflops": peak / 1e9,
+            "peak_memory_mib": peak_memory(device()),
+            "device": torch.cuda.get_device_name() if device() == "cuda" else threads(),
+            "looking_took_seconds": self.own,
+        }
+
+
+def threads() -> str:
+    count = torch.get_num_threads()
+    return f"{count} CPU thread{'s' * (count > 1)}"
+
+
+def of_peak(tally: Tally, peak: float) -> dict[str, float]:
+    return {"of_peak": tally.flop / tally.timed / peak} if tally.timed and tally.flop else {}
+
+
+def told(figures: dict[str, Any]) -> str:
+    """The figures as a table."""
+    rows = []
+    for name, part in figures["parts"].items():
+        unit = PARTS.get(name, "")
+        rate = f"{part['per_second']:,.0f} {unit}/s" if unit else ""
+        count = f"{part[unit]:,} {unit}" if unit else ""
+        rows.append([name, f"{part['seconds']:.2f}", f"{100 * part['share']:.0f}%", count, rate, shown(part)])
+    for name, stage in figures["stages"].items():
+        count, rate = f"{stage['steps']:,} steps", f"{stage['per_second']:,.1f} steps/s"
+        rows.append([f"all of {name}'s steps", f"{stage['seconds']:.2f}", "", count, rate, shown(stage)])
+    head = ["part", "s", "share", "what", "rate", "of the matrix peak"]
+    table = tabulate(rows, head, disable_numparse=True, colalign=("left", "right", "right", "right", "right", "right"))
+    return (
+        f"{table}\n{figures['seconds']:.2f} s on {figures['device']}, whose matrix peak is "
+        f"{figures['matrix_peak_gflops']:,.0f} GFLOP/s (float32), with at most {figures['peak_memory_mib']:,.0f} MiB; "
+        f"looking took {figures['looking_took_seconds']:.1f} s more"
+    )
+
+
+def shown(figures: dict[str, float]) -> str:
+    return f"{figures['of_peak']:.2f}" if "of_peak" in figures else ""
+
+
+# -- what is looked at: no-ops where no run is profiled --------------------------------------------------------
+
+_running: list[Profile] = []
+
+
+@contextmanager
+def profiled(folder: str | Path) -> Iterator[None]:
+    """Look at what happens inside, and tell it at the end, also of an error's; an empty folder: do not look."""
+    if not str(folder):
+        yield
+        return
+    peak_memory(device(), reset=True)
+    _running.append(Profile(Path(folder)))
+    try:
+        yield
+    finally:
+        _running.pop().close()
+
+
+@contextmanager
+def part(name: str, count: int, key: Any = None) -> Iterator[None]:
+    """A part of a run, one of PARTS.
+
+    Args:
+        count: of what it works on: images, prompts, steps.
+        key: what its floating point operations hang on (a shape); None: they are not counted.
+    """
+    if not _running:
+        yield
+        return
+    with _running[-1].part(name, count, key and (name, key)):
+        yield
+
+
+def a_part(
+    name: str, count: Callable[[Any], int] = len, key: Callable[[Any], Any] = lambda given: None
+) -> Callable[[Callable[..., Result]], Callable[..., Result]]:
+    """Decorates a method that is a part. Of its first argument `count` is what it works on, and `key` as in `part`; a
+    run that is not profiled asks for neither: where a tower is exported, they would be constants of it."""
+
+    def decorated(method: Callable[..., Result]) -> Callable[..., Result]:
+        @wraps(method)
+        def profiled_method(self: Any, given: Any, *args: Any, **further: Any) -> Result:
+            if not _running:
+                return method(self, given, *args, **further)
+            with part(name, count(given), key(given)):
+                return method(self, given, *args, **further)
+
+        return profiled_method
+
+    return decorated
+
+
+def each(name: str, found: Iterable[Item], count: Callable[[Item], int]) -> Iterator[Item]:
+    """What an iterable gives, the waiting for it as a part."""
+    if not _running:
+        yield from found
+        return
+    iterator = iter(found)
+    while True:
+        with part(name, 0):
+            item = next(iterator, iterator)  # type: ignore[arg-type]  itself: there is no more
+        if item is iterator:
+            return
+        if _running and not _running[-1].inside:
+            _running[-1].parts[name].count += count(item)
+        yield item
+
+
+@contextmanager
+def step(stage: str, size: int) -> Iterator[None]:
+    """An update of a stage on a batch of that size."""
+    if not _running:
+        yield
+        return
+    with _running[-1].step(stage, size):
+        yield
+
+
+# -- measuring ----------------------------------------------------------------------------------------------
+
+
+def device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def synchronise() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+PRODUCTS = {"aten::mm": 0, "aten::bmm": 0}  # operator -> which argument is the first factor
+PRODUCTS |= {f"aten::{name}": 1 for name in ("addmm", "addmm_", "baddbmm", "baddbmm_")}
+KERNELS = ("flash_attention", "efficient_attention", "cudnn_attention", "flash_attention_for_cpu")
+ATTENTION = {f"aten::_scaled_dot_product_{kernel}": (2, 0) for kernel in KERNELS}  # matrix products, place of queries
+ATTENTION |= {f"{kernel}_backward": (5, 1) for kernel in ATTENTION}  # behind the gradient; scores are made once more
+ATTENTION["aten::_scaled_dot_product_fused_attention_overrideable"] = (2, 0)
+
+
+@contextmanager
+def counted() -> Iterator[list[int]]:
+    """Count floating point operations of matrix products, attention and convolutions: at the end one number.
+
+    What is counted runs as it does otherwise: torch's own FlopCounterMode takes operators apart, which moves last bits.
+    """
+    found: list[int] = []
+    with operators(record_shapes=True, with_flops=True) as watched:
+        yield found
+    found.append(sum(flop_of(event) for event in watched.events()))
+
+
+def flop_of(event: Any) -> int:
+    name, shapes = event.name, event.input_shapes
+    if name in PRODUCTS:
+        a, b = shapes[PRODUCTS[name] :][:2]
+        return 2 * math.prod(a) * b[-1]
+    if name in ATTENTION:
+        products, place = ATTENTION[name]
+        q, k = shapes[place:][:2]
+        return products * 2 * math.prod(q) * k[-2]
+    return int(event.flops or 0) if name == "aten::conv2d" else 0
+
+
+def operators(**further: bool) -> torch.profiler.profile:
+    """What watches operators, on whatever devices there are."""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it speaks of GPUs that are not there
+    kinds = torch.profiler.ProfilerActivity
+    return torch.profiler.profile(activities=[kinds.CPU] + [kinds.CUDA] * torch.cuda.is_available(), **further)
+
+
+def matrix_peak(device: str) -> float:
+    """FLOP/s of a float32 matrix product, the best of five."""
+    a, best = torch.randn(2048, 2048, device=device), 0.0
+    for _ in range(5):
+        start = time.perf_counter()
+        (a @ a).sum().item()
+        best = max(best, 2 * 2048**3 / (time.perf_counter() - start))
+    return best
+
+
+def peak_memory(device: str, reset: bool = False) -> float:
+    """Peak of memory in MiB, of the device or of the process (NaN where nobody tells: Linux does); with `reset` what is
+    held now, and a new peak begins."""
+    if device == "cuda":
+        if reset:
+            torch.cuda.reset_peak_memory_stats()
+        return torch.cuda.max_memory_allocated() / 2**20
+    status = Path("/proc/self/status")
+    if not status.is_file():
+        return float("nan")
+    if reset:
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # freed memory goes back to the system
+        if trim:
+            trim(0)
+        Path("/proc/self/clear_refs").write_text("5")
+    lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+    return int(lines["VmHWM"].split()[0]) / 2**10
