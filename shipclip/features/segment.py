@@ -13,6 +13,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..files import replacing
+from ..files import replacing, write_text
 
 DTYPES = {"float32": ("F32", np.float32), "float16": ("F16", np.float16)}
 BLOCK = 1 << 23  # bytes that are read at once
@@ -140,7 +141,8 @@ def _put(stream: BinaryIO, data: bytes | np.ndarray, checksum: int) -> int:
 
 
 def open_segment(file: Path) -> Segment:
-    """A segment whose every byte has been held against its checksum.
+    """A segment whose every byte has been held against its checksum: of a large one when it is opened for the first time
+    since the file was last touched.
 
     Raises:
         Damaged: it is not what was written.
@@ -161,13 +163,36 @@ def open_segment(file: Path) -> Segment:
                 raise Damaged("it has another length")
             at = text.index(meta["checksum"].encode())
             checksum = zlib.crc32(struct.pack("<Q", length) + text[:at] + b"0" * 8 + text[at + 8 :])
-            if _checksum(stream, checksum) != int(meta["checksum"], 16):
-                raise Damaged("its checksum is another")
+            if size < MAPPED or not _is_checked(file, stamp):
+                if _checksum(stream, checksum) != int(meta["checksum"], 16):
+                    raise Damaged("its checksum is another")
+                if size >= MAPPED and stamp_of(file) == stamp:
+                    with suppress(OSError):  # a store that is only read
+                        write_text(_note(file), json.dumps(stamp))
             stream.seek(8 + length + size)
             images = np.frombuffer(stream.read(16 * shape[1]), np.uint64).reshape(-1, 2)
             return Segment(file, stamp, images, int(meta["first"]), shape, dtype, 8 + length)  # type: ignore[arg-type]
         except (ValueError, KeyError, TypeError, IndexError, AttributeError, struct.error, RecursionError) as error:
             raise error if isinstance(error, Damaged) else Damaged(f"its head is damaged: {error}") from error
+
+
+def remove_segment(file: Path) -> None:
+    """Take a segment away, whoever has it open."""
+    for one in (file, _note(file)):
+        one.unlink(missing_ok=True)
+
+
+def _note(file: Path) -> Path:
+    """Where the stamp of a large segment stands that was held against its checksum: reading all of it takes longer than
+    all the rest of opening it."""
+    return file.with_suffix(".checked")
+
+
+def _is_checked(file: Path, stamp: tuple[int, ...]) -> bool:
+    try:
+        return json.loads(_note(file).read_text(encoding="utf-8")) == list(stamp)
+    except (OSError, ValueError, RecursionError):
+        return False
 
 
 def _checksum(stream: BinaryIO, checksum: int) -> int:

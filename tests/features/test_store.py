@@ -213,3 +213,30 @@ def test_a_kill_costs_what_was_not_yet_kept_and_no_more(clip: Backbone, plain: V
     assert 14 - 4 * 2 <= len(decoded) <= 14 - 2 * 2
     torch.testing.assert_close(found, encode(clip, plain))
     assert not list(Path(cache).rglob("*.tmp*"))
+
+
+def test_a_large_segment_is_held_against_its_checksum_once_and_again_when_it_was_touched(
+    clip: Backbone, plain: Views, cache: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    read: list[int] = []
+    checksum = segment._checksum
+    monkeypatch.setattr(segment, "MAPPED", 1)
+    monkeypatch.setattr(segment, "_checksum", lambda *given: read.append(1) or checksum(*given))
+    wanted = load_bank(clip, plain, cache).features.clone()
+    (file,) = segments(cache)
+    stat, count = os.stat(file), len(read)
+    for _ in range(2):
+        segment.open_segment(file)
+    assert len(read) == count  # what was opened once has its stamp
+    with open(file, "r+b") as stream:
+        stream.seek(stat.st_size // 2)
+        byte = stream.read(1)
+        stream.seek(-1, os.SEEK_CUR)
+        stream.write(bytes([byte[0] ^ 1]))
+    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # whoever hides it
+    with pytest.raises(segment.Damaged, match="its checksum is another"):
+        segment.open_segment(file)
+    assert torch.equal(load_bank(clip, plain, cache).features, wanted)
+    assert "will be made anew" in capsys.readouterr().out
+    assert not file.exists() and {one.suffix for one in file.parent.iterdir()} <= {".safetensors", ".checked", ".lock"}
+    assert len(list(file.parent.glob("*.checked"))) == len(segments(cache)) == 1
