@@ -220,7 +220,7 @@ def speed(model: shipclip.Classifier, args: argparse.Namespace) -> str:
         best["onnxruntime"] = max(best["onnxruntime"], len(files) / (ended - middle))
         worst = max(worst, float((ours - theirs).abs().max()))
     rows = [[name, f"{rate:.0f}", f"{rate / best['torch']:.2f}"] for name, rate in best.items()]
-    words = f"{len(files)} photographs, {threads} threads, best of {REPEATS}"
+    words = f"{len(files)} photographs, {threads} thread{'s' * (threads > 1)}, best of {REPEATS}"
     return f"Exported model: {words}; largest difference of a probability {worst:.1e}\n\n" + table(
         rows, ["", "images/s", "times torch"]
     )
