@@ -167,7 +167,7 @@ def _safetensors(frozen: Frozen, model: Classifier, file: Path, precision: str) 
     kept = torch.float16 if precision == "fp16" else torch.float32
     visual = getattr(model.backbone.image, "visual", model.backbone.image)
     tensors = {f"image_tower.{key}": value.to(kept) for key, value in visual.state_dict().items()}
-    tensors |= {f"head.{key}": value.float() for key, value in head.items()}
+    tensors |= {f"head.{key}": value.float() if value.is_floating_point() else value for key, value in head.items()}
     tensors["factors"] = frozen.factors.float()
     rule = frozen.rejection
     if rule is not None:

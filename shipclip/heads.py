@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .errors import UserError
+from .learners.tip_adapter import counted
 
 if TYPE_CHECKING:
     from .bundle import Classifier
@@ -60,7 +61,7 @@ def _linear(x: Tensor, of: dict[str, Tensor], numbers: dict[str, Any]) -> Tensor
 
 
 def _cache(x: Tensor, of: dict[str, Tensor], n: dict[str, Any]) -> Tensor:
-    votes = (-n["beta"] * (1 - x @ of["keys"].T)).exp() @ of["votes"]
+    votes = counted((-n["beta"] * (1 - x @ of["keys"].T)).exp(), of["votes"], len(of["text"]))
     return n["scale"] * x @ of["text"].T + n["alpha"] * votes
 
 

@@ -141,8 +141,8 @@ def _put(stream: BinaryIO, data: bytes | np.ndarray, checksum: int) -> int:
 
 
 def open_segment(file: Path) -> Segment:
-    """A segment whose every byte has been held against its checksum: of a large one when it is opened for the first time
-    since the file was last touched.
+    """A segment whose every byte has been held against its checksum; of a large one that is done once after each change
+    of the file.
 
     Raises:
         Damaged: it is not what was written.

@@ -16,6 +16,10 @@ from ..options import option
 from ..texts import Texts
 from .base import LEARNERS, Classifier, ClassLearner, LearnerOptions, TrainingFreeOptions
 
+# Entries of one-hot votes, whose product grows with the square of the number of classes; on a GPU more of them, since
+# sums of scattered numbers do not repeat there to the bit.
+ONE_HOT = (1 << 20, 1 << 26)
+
 
 @dataclass(frozen=True)
 class TipAdapterOptions(TrainingFreeOptions):
@@ -35,7 +39,7 @@ class CacheClassifier:
 
     Attributes:
         keys: (N, d).
-        votes: which class each votes for, (N, C).
+        votes: which class each votes for: one-hot, (N, C), or of many its number, (N,), C where it is none of them.
         text: class features, (C, d).
         scale, alpha, beta: as above.
     """
@@ -50,8 +54,16 @@ class CacheClassifier:
     def __call__(self, x: Tensor) -> Tensor:
         x = x.to(self.keys.dtype)
         affinity = x @ self.keys.T  # (B, N)
-        votes = torch.exp(-self.beta * (1 - affinity)) @ self.votes
+        votes = counted(torch.exp(-self.beta * (1 - affinity)), self.votes, len(self.text))
         return self.scale * x @ self.text.T + self.alpha * votes  # (B, C)
+
+
+def counted(weights: Tensor, votes: Tensor, classes: int) -> Tensor:
+    """Weights of votes (B, N), summed for each class: (B, C)."""
+    if votes.dim() == 2:
+        return weights @ votes
+    sums = weights.new_zeros(weights.shape[0], classes + 1)
+    return sums.scatter_add(1, votes.expand(weights.shape[0], -1), weights)[:, :classes]
 
 
 @LEARNERS.register
@@ -91,9 +103,15 @@ class TipAdapter(ClassLearner):
 
     def classifier(self, names: Sequence[str], scale: float | None = None) -> Classifier:
         place = self.places(names)  # (C,)
-        votes_for = (self.labels[:, None] == place).to(self.keys.dtype)  # (N, C)
+        if len(self.keys) * len(place) <= ONE_HOT[self.keys.device.type == "cuda"]:
+            votes = (self.labels[:, None] == place).to(self.keys.dtype)  # (N, C)
+        else:
+            number = torch.full((len(self.names) + 1,), len(place), device=place.device)  # the last: of no class
+            number[place] = torch.arange(len(place), device=place.device)
+            number[-1] = len(place)
+            votes = number[self.labels]  # (N,)
         text, factor = self.text_features(names), self.scale(scale)
-        return CacheClassifier(self.keys, votes_for, text, factor, self.options.alpha, self.options.beta)
+        return CacheClassifier(self.keys, votes, text, factor, self.options.alpha, self.options.beta)
 
 
 @LEARNERS.register

@@ -16,6 +16,7 @@ from shipclip import cli
 from shipclip import export as exporting
 from shipclip.errors import UserError
 from shipclip.export import Exported, export
+from shipclip.learners import tip_adapter
 from tests.in_use.conftest import SHORT, needs_exporter
 
 LEARNERS = ("CoOp", "CLIPAdapter", "TipAdapterF", "GDA")
@@ -62,6 +63,14 @@ def test_onnx_says_what_the_model_says_for_any_number_of_images(learner: str, mo
         chances, flags = wanted(model, batch)
         assert np.abs(probabilities - chances).max() < 1e-4 and (unknown == flags).all()
     assert (folder / "labels.txt").read_text().splitlines() == model.classes
+
+
+@needs_exporter
+@pytest.mark.parametrize("format", ["onnx", "safetensors"])
+def test_a_cache_of_many_classes_is_exported_too(format: str, models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(tip_adapter, "ONE_HOT", (0, 0))
+    found = export(models["TipAdapterF"], tmp_path / "x", format)
+    assert found.difference < 1e-4 and found.disagree == 0
 
 
 def test_a_torch_program_does_too(models, photos: Path, tmp_path: Path):

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from shipclip import checkpoints
 from shipclip.backbones.base import Backbone, normalise
 from shipclip.features.bank import FeatureBank
-from shipclip.learners import LEARNERS, Learner
+from shipclip.learners import LEARNERS, Learner, tip_adapter
 from shipclip.texts import Texts
 
 NAMES = ["cat", "dog", "sea_or_lake"]
@@ -194,3 +194,21 @@ def test_text_features_are_those_of_float32_also_within_autocast(clip: Backbone)
     with torch.autocast("cpu", torch.bfloat16):
         found = first.text_features(NAMES)
     assert torch.equal(found, second.text_features(NAMES))
+
+
+@pytest.mark.parametrize("names", [NAMES, OTHERS, ["very long-tailed tit"]])
+def test_votes_of_many_classes_are_summed_and_not_multiplied(
+    names: list[str], clip: Backbone, monkeypatch: pytest.MonkeyPatch
+):
+    tip, x = learner(clip, "TipAdapterF"), images(clip)
+    tip.prepare(bank(clip), None)
+    found = []
+    for limit in (1 << 20, 0):
+        monkeypatch.setattr(tip_adapter, "ONE_HOT", (limit, limit))
+        classify = tip.classifier(names)
+        assert classify.votes.dim() == (2 if limit else 1)
+        tip.zero_grad()
+        classify(x).square().sum().backward()
+        found.append((classify(x).detach(), tip.keys.grad.clone()))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(other, one, rtol=1e-5, atol=1e-5)

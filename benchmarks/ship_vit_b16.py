@@ -1,0 +1,112 @@
+"""SHIP from base to new in the published shape, ViT-B/16, at the published epochs, against a plain reference loop.
+
+    python -m benchmarks.ship_vit_b16 [--epochs 1] [--shots 16] [--root data]
+
+Weights are random, images MiniWorld's at 224 pixels (36 base classes, 36 new ones); everything else is
+configs/trainers/SHIP/vit_b16.yaml. Both sides train few epochs of each stage, and are extrapolated alike to the
+config's; so are the images that are encoded, by the seconds of some: ours once for each view, the plain loop's in every
+epoch, and on both sides each test image once. Loading CLIP and writing results is on neither side.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import embedded  # noqa: F401  an installed Dassl wins over the embedded one
+
+import torch
+from tabulate import tabulate
+
+import train
+from benchmarks.ship_end_to_end import PlainLoop
+from shipclip import method as methods
+from shipclip import profiling
+from shipclip.backbones.openai import random_clip
+from shipclip.features.bank import FeatureBank
+from shipclip.features.encode import encode
+from shipclip.run import Run
+from trainers.ship import SHIP
+
+VIT_B16 = (512, 224, 12, 768, 16, 77, 49408, 512, 8, 12)  # CLIP's arguments
+SOME = 64  # images whose encoding is timed
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--epochs", type=int, default=1, help="of each stage, on both sides")
+    parser.add_argument("--shots", type=int, default=16)
+    parser.add_argument("--root", default="data")
+    args = parser.parse_args()
+    os.chdir(Path(__file__).resolve().parents[1])
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "ViT-B-16.pt"
+        torch.save(random_clip(*VIT_B16).state_dict(), file)
+        told = measure(args, file)
+    print(told)
+
+
+def measure(args: argparse.Namespace, weights: Path) -> str:
+    whole = config(args, weights)
+    stages, views = (whole.TRAINER.SHIP.GENERATOR.EPOCHS, whole.OPTIM.MAX_EPOCH), whole.FEATURES.VIEWS
+    few = ("OPTIM.MAX_EPOCH", str(args.epochs), "TRAINER.SHIP.GENERATOR.EPOCHS", str(args.epochs))
+    trainer = SHIP(config(args, weights, *few, "FEATURES.VIEWS", "1"))
+    method, plain = trainer.method, PlainLoop(trainer)
+    N, tests = len(method.task.train), len(method.task.test)
+
+    source = method.source
+    some = source.views(method.task.train[:SOME], training=True)
+    encode(method.backbone, some)  # warms up
+    ours_image = seconds(lambda: encode(method.backbone, some)) / SOME
+    plain_image = seconds(lambda: plain.encode(torch.arange(SOME), torch.zeros(SOME, dtype=torch.long))) / SOME
+    # what is learned from features does not hang on what they are
+    labels = torch.tensor([item.label for item in method.task.train])
+    source._banks["augmented"] = FeatureBank(random_features(1, N, method.backbone.dim), labels)
+    first = seconds(lambda: methods.fit_generator(method, Run()))
+    second = seconds(lambda: methods.tune(method, trainer.session.stage, Run()))
+
+    found: list[Any] = []
+    plain_first = seconds(lambda: found.append(plain.stage1(args.epochs)))
+    plain_second = seconds(lambda: plain.stage2(found[0][0], args.epochs))
+    rows = []
+    for name, images, image, times in (
+        ("plain loop", tests, plain_image, (plain_first, plain_second)),
+        ("SHIP", views * N + tests, ours_image, (first, second)),
+    ):
+        parts = [images * image, *(t / args.epochs * e for t, e in zip(times, stages, strict=True))]
+        rows.append([name, f"{images:,}", *parts, sum(parts)])
+    for row in rows:
+        row.append(rows[0][-1] / row[-1])
+    head = ["", "images encoded beside", "encoding (s)", f"stage 1, {stages[0]} epochs (s)"]
+    head += [f"stage 2, {stages[1]} epochs (s)", "all (s)", "times faster"]
+    rate = f"{1 / ours_image:.1f} images/s encoded, the plain loop {1 / plain_image:.1f}"
+    facts = f"torch {torch.__version__}, {profiling.threads()}, {N} images of {method.n_base} base classes; {rate}"
+    return f"{facts}\n{tabulate(rows, head, floatfmt='.1f')}"
+
+
+def seconds(work: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def random_features(*shape: int) -> torch.Tensor:
+    return torch.nn.functional.normalize(torch.randn(*shape), dim=-1)
+
+
+def config(args: argparse.Namespace, weights: Path, *options: str) -> Any:
+    flags = ["--root", args.root, "--output-dir", "", "--trainer", "SHIP", "--seed", "1"]
+    flags += ["--dataset-config-file", "configs/datasets/miniworld.yaml"]
+    flags += ["--config-file", "configs/trainers/SHIP/vit_b16.yaml"]
+    given = ["DATASET.NUM_SHOTS", str(args.shots), "DATASET.SUBSAMPLE_CLASSES", "base", "DATALOADER.NUM_WORKERS", "0"]
+    given += ["MODEL.BACKBONE.PATH", str(weights), "MODEL.BACKBONE.ACTIVATION", "quickgelu", "VERBOSE", "False"]
+    return train.setup_cfg(train.parse_args([*flags, *given, *options]))
+
+
+if __name__ == "__main__":
+    main()
