@@ -97,7 +97,7 @@ class FeatureGenerator(nn.Module):
         return torch.optim.AdamW(learned, lr=self.options.lr, fused=True) if learned else None
 
     def latents(self, count: int, rng: torch.Generator) -> Tensor:
-        """Latents to sample from, N(0, I) unless a subclass says otherwise: (count, d), on the CPU."""
+        """Latents to sample from, N(0, I) unless a subclass says otherwise: (count, d), wherever they are made."""
         return torch.randn(count, self.backbone.dim, generator=rng)
 
     @torch.no_grad()

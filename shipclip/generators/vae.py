@@ -122,8 +122,9 @@ class Autoencoder(FeatureGenerator):
         z = super().latents(count, rng)
         if self.options.latent == "prior":
             return z
-        rows = torch.randint(len(self.posterior_mean), (count,), generator=rng)
-        return self.posterior_mean.cpu()[rows] + self.posterior_std.cpu()[rows] * z
+        device = self.posterior_mean.device
+        rows = torch.randint(len(self.posterior_mean), (count,), generator=rng).to(device)
+        return self.posterior_mean[rows] + self.posterior_std[rows] * z.to(device)
 
     @torch.no_grad()
     def sample(self, labels: Tensor, rng: torch.Generator) -> Tensor:
@@ -146,13 +147,15 @@ def contrast(x: Tensor, x_hat: Tensor, labels: Tensor, scale: float) -> Tensor:
         labels: (B,).
         scale: of cosine similarities in a logit.
     """
+    if len(x) == 1:
+        return x.new_zeros(())
     itself = torch.eye(len(x), dtype=torch.bool, device=x.device)
     same = (labels[:, None] == labels) & ~itself  # (B, B)
     log_p = (scale * x @ x_hat.T).float().masked_fill(itself, float("-inf")).log_softmax(dim=1)
-    rows = same.any(dim=1)
-    if not rows.any():
-        return x.new_zeros(())
-    return -log_p[rows].masked_fill(~same[rows], float("-inf")).logsumexp(dim=1).mean()
+    shared = same.any(dim=1)
+    counted = same | ~shared[:, None]  # the others' sums are finite, and left out: no row is picked, so nobody waits
+    nats = -log_p.masked_fill(~counted, float("-inf")).logsumexp(dim=1)
+    return (nats * shared).sum() / shared.sum().clamp(min=1)
 
 
 @dataclass(frozen=True)

@@ -104,6 +104,10 @@ def test_contrast_and_anchor_by_a_plain_loop(clip: Backbone):
         terms.append(-math.log(own / sum(weight)))
     assert float(contrast(x, x_hat, labels, 7.0)) == pytest.approx(sum(terms) / 4, rel=1e-5)
     assert float(contrast(x, x_hat, torch.arange(5), 7.0)) == 0
+    assert float(contrast(x[:1], x_hat[:1], labels[:1], 7.0)) == 0
+    made_of = x_hat.clone().requires_grad_()
+    contrast(x, made_of, labels, 7.0).backward()
+    assert made_of.grad.isfinite().all()
     vae = made(clip, "VAE", contrast_weight=0.5, anchor_weight=2.0)
     text = clip.encode_texts([f"a photo of a {name}." for name in NAMES])
     distance = sum(1 - float(x_hat[i] @ text[label]) for i, label in enumerate(labels.tolist())) / 5
