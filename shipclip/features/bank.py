@@ -66,6 +66,21 @@ class FeatureBank:
             release(self.mapped)
         return out.to(self.labels.device)
 
+    def mean(self) -> Tensor:
+        """Each image's mean over its views, not normalised, float32, (N, d)."""
+        if self.features.dtype == torch.float32:
+            return self.features.mean(dim=0)
+        out = torch.empty(self.features.shape[1:], device=self.labels.device)
+        for start in range(0, len(out), BLOCK):
+            part = self.features[:, start : start + BLOCK]
+            out[start : start + BLOCK] = part.float().mean(dim=0)
+            release(self.mapped)
+        return out
+
+    def of_view(self, view: int, step: int = 1) -> Tensor:
+        """The features of one view (of every `step`-th image), float32, where the labels are, (N, d)."""
+        return self.features[view, ::step].to(self.labels.device, torch.float32)
+
     def blocks(self) -> Iterator[Tensor]:
         """The features piece by piece in order, (*, d) each, on the CPU."""
         for view in self.features:

@@ -111,11 +111,11 @@ class Autoencoder(FeatureGenerator):
     @torch.no_grad()
     def finish(self, bank: FeatureBank) -> None:
         if self.options.latent == "posterior":
-            mean, log_var = self.encoder(bank.features[0])
+            mean, log_var = self.encoder(bank.of_view(0))
             self.posterior_mean, self.posterior_std = mean, (log_var / 2).exp()
         if self.options.observation == "residuals":
             step = -(-len(bank.labels) // MOST_RESIDUALS)  # evenly over all classes
-            x, labels = bank.features[0, ::step], bank.labels[::step]
+            x, labels = bank.of_view(0, step), bank.labels[::step]
             self.residuals = x - self.decode_in_chunks(self.encoder(x)[0], labels)
 
     def latents(self, count: int, rng: torch.Generator) -> Tensor:

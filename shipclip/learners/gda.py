@@ -51,7 +51,8 @@ class GDA(ClassLearner):
         self.alpha = nn.Parameter(torch.tensor(options.alpha or 1.0, device=device), requires_grad=False)
 
     def prepare(self, bank: FeatureBank, validation: FeatureBank | None) -> None:
-        features, labels = bank.features.flatten(0, 1), bank.labels.repeat(len(bank.features))  # (V N, d)
+        features = torch.cat([bank.of_view(view) for view in range(len(bank.features))])  # (V N, d)
+        labels = bank.labels.repeat(len(bank.features))
         self.features = features
         self.means = torch.stack([features[labels == label].mean(dim=0) for label in range(len(self.names))])
         if self.options.covariance == "ridge":
@@ -59,7 +60,7 @@ class GDA(ClassLearner):
         else:
             self.precision = inverse_of_mean(features, labels, len(self.names))
         if not self.options.alpha and validation is not None and len(validation):
-            self.alpha.data.fill_(self.best_alpha(validation.features[0], validation.labels))
+            self.alpha.data.fill_(self.best_alpha(validation.of_view(0), validation.labels))
 
     def chosen(self) -> dict[str, float]:
         return {"alpha": float(self.alpha)}

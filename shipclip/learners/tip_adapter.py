@@ -84,7 +84,7 @@ class TipAdapter(ClassLearner):
         self.register_buffer("labels", torch.zeros(0, dtype=torch.long, device=device))  # (N,)
 
     def prepare(self, bank: FeatureBank, validation: FeatureBank | None) -> None:
-        self.keys.data = normalise(bank.features.mean(dim=0))
+        self.keys.data = normalise(bank.mean())
         self.labels = bank.labels
 
     def check_state(self, state: dict[str, Any], file: Any) -> None:

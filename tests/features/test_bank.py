@@ -7,10 +7,13 @@ import torch
 from PIL import Image
 
 from shipclip.backbones.base import Backbone
+from shipclip.features import bank as bank_module
 from shipclip.features import encode as encode_module
-from shipclip.features.bank import load_bank
+from shipclip.features.bank import FeatureBank, load_bank
 from shipclip.features.encode import encode
 from shipclip.features.pixels import Views, fresh
+from shipclip.learners import LEARNERS
+from shipclip.texts import Texts
 from tests.features.pictures import PLAIN, RANDOM, Item, pictures
 
 
@@ -84,3 +87,25 @@ def test_a_cache_that_cannot_be_written_is_a_notice(
     found = load_bank(clip, Views(items, PLAIN), str(tmp_path / "file" / "cache"))
     assert found.features.shape == (1, 7, clip.dim)
     assert "the features could not be kept" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["TipAdapter", "GDA"])
+def test_what_is_made_of_features_in_half_precision_is_in_single(
+    name: str, clip: Backbone, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(bank_module, "BLOCK", 3)
+    features = torch.nn.functional.normalize(torch.randn(2, 10, clip.dim), dim=-1).half()
+    labels = torch.arange(10) % 2
+    half, whole = FeatureBank(features, labels), FeatureBank(features.float(), labels)
+    assert torch.equal(half.mean(), whole.mean()) and half.mean().dtype == torch.float32
+    assert torch.equal(half.of_view(1, 3), features[1, ::3].float())
+    found = []
+    for bank in (half, whole):
+        kind = LEARNERS.get(name)
+        learner = kind(clip, ["cat", "dog"], kind.Options(), 0, Texts())
+        learner.prepare(bank, bank)
+        found.append(learner.state_dict())
+    assert found[0].keys() == found[1].keys()
+    for key, value in found[0].items():
+        if isinstance(value, torch.Tensor):
+            assert value.dtype == found[1][key].dtype and torch.equal(value, found[1][key]), key
