@@ -110,7 +110,7 @@ def steps(clip: Backbone, called: list[str]) -> Iterator[tuple[str, Step]]:
 
     yield "SHIP, a step of stage 1", stage1
     yield "SHIP, a step of stage 2", stage2
-    yield "zero-shot class features", lambda: Texts().features(clip, tuple(called)) and None
+    yield "zero-shot class features", lambda: Texts().features(clip, tuple(called))
     bank = FeatureBank(images(clip, SHOTS * count)[None], torch.arange(count).repeat_interleave(SHOTS))
     for name in ("CLIPAdapter", "TipAdapterF", "LinearProbe"):
         yield f"{name}, a step", prepared(clip, name, called, bank, few, of_few)

@@ -31,7 +31,7 @@ from shipclip.profiling import counted, matrix_peak, peak_memory
 from shipclip.texts import Texts
 
 PLAIN = 50  # prompts of the measured 77-token step: CoCoOp's step of batch 1 with 50 classes
-Step = Callable[[], None]
+Step = Callable[[], object]
 
 
 def main() -> None:

@@ -51,3 +51,27 @@ def test_products_in_place_are_counted():
 
     a, b, c = torch.ones(3, 4), torch.ones(4, 5), torch.ones(3, 5)
     assert steps.flops(lambda: c.addmm_(a, b)) == steps.flops(lambda: a @ b) == 2 * 3 * 4 * 5
+
+
+def test_costs_are_measured_over_sizes_and_drawn(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from benchmarks import scaling
+
+    assert scaling.exponents({10: 1.0, 100: 10.0, 1000: 1000.0}) == (pytest.approx(1.5), pytest.approx(2.0))
+    monkeypatch.setattr(scaling, "TEXT_TOWER", (32, 32, 1, 64, 32, 77, 49408, 64, 1, 2))
+    words = ["scaling", "--only", "classes", "images", "--classes", "4", "8", "--images", "100", "1000"]
+    monkeypatch.setattr("sys.argv", [*words, "--root", str(data), "--out", str(tmp_path)])
+    scaling.main()
+    table = (tmp_path / "scaling.md").read_text()
+    assert "| CoOp, a step " in table and "| join and open " in table and (tmp_path / "scaling.png").is_file()
+
+
+def test_the_published_shape_is_measured(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from benchmarks import ship_vit_b16
+
+    monkeypatch.setattr(ship_vit_b16, "VIT_B16", (64, 64, 2, 64, 32, 77, 49408, 64, 1, 2))
+    monkeypatch.chdir(Path(__file__).parents[1])
+    weights = tmp_path / "clip.pt"
+    torch.save(ship_vit_b16.random_clip(*ship_vit_b16.VIT_B16).state_dict(), weights)
+    told = ship_vit_b16.measure(Namespace(epochs=1, shots=2, root=str(data)), weights)
+    assert "72 images of 36 base classes" in told and "stage 1, 50 epochs" in told
+    assert "| plain" not in told and told.splitlines()[3].startswith("plain loop")
