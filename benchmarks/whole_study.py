@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,8 +38,11 @@ def main() -> None:
     parser.add_argument("--script", default="base2new")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
     parser.add_argument("--data", type=Path, default=ROOT / "data", help="root of the data sets")
+    parser.add_argument("--keep", type=Path, help="an empty folder for the results of both; default: none are kept")
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as place:
+    if args.keep and args.keep.is_dir() and any(args.keep.iterdir()):
+        parser.error(f"--keep: {args.keep} is not empty, and what is finished there would take no time")
+    with nullcontext(str(args.keep.absolute())) if args.keep else tempfile.TemporaryDirectory() as place:
         sides = {}
         for name, checkout in (("before", args.against), ("now", ROOT)):
             folder = Path(place) / name
