@@ -13,6 +13,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+from ..machine import free_memory
 from .job import Chain, Job
 from .outcome import Outcome
 
@@ -179,21 +180,11 @@ def default_jobs(small: bool) -> int:
     gpus = gpu_count()
     if gpus:
         return gpus
-    return max(1, min(cores(), 4, memory() // MEMORY)) if small else 1
+    return max(1, min(cores(), 4, free_memory() // MEMORY)) if small else 1
 
 
 def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def memory() -> int:
-    """Bytes that are free; where nobody tells, more than enough."""
-    try:
-        with open("/proc/meminfo", encoding="ascii") as text:
-            facts: dict[str, Any] = dict(line.split(":", 1) for line in text)
-        return int(facts["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
-        return 2**50
 
 
 def gpu_count() -> int:

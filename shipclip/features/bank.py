@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..backbones.base import Backbone
 from ..errors import Unwritable
+from ..machine import free_memory
 from . import segment
 from .encode import encode, fill
 from .pixels import Views
@@ -46,7 +47,7 @@ class FeatureBank:
     def to(self, device: torch.device) -> FeatureBank:
         """On a device; features that would take more than half of what a GPU has left stay where they are."""
         features, labels = self.features, self.labels.to(device)
-        if device.type == "cuda" and features.nbytes > torch.cuda.mem_get_info(device)[0] // 2:
+        if device.type == "cuda" and features.nbytes > free_memory(device) // 2:
             return FeatureBank(features, labels, self.mapped)
         features = features.to(device)
         return FeatureBank(features, labels, self.mapped if features is self.features else None)

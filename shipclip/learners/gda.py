@@ -54,7 +54,7 @@ class GDA(ClassLearner):
         features = torch.cat([bank.of_view(view) for view in range(len(bank.features))])  # (V N, d)
         labels = bank.labels.repeat(len(bank.features))
         self.features = features
-        self.means = torch.stack([features[labels == label].mean(dim=0) for label in range(len(self.names))])
+        self.means = torch.stack([of.mean(dim=0) for of in by_class(features, labels, len(self.names))])
         if self.options.covariance == "ridge":
             self.precision = precision_matrix(features - self.means[labels])
         else:
@@ -117,5 +117,13 @@ def precision_matrix(centred: Tensor) -> Tensor:
 
 def inverse_of_mean(features: Tensor, labels: Tensor, n_classes: int) -> Tensor:
     """Pseudo-inverse of the mean over classes of their unbiased covariances, of features (N, d): (d, d)."""
-    covariances = [features[labels == label].T.cov() for label in range(n_classes)]
-    return torch.linalg.pinv(torch.stack(covariances).mean(dim=0), hermitian=True)
+    total = features.new_zeros(features.shape[1], features.shape[1])
+    for of in by_class(features, labels, n_classes):
+        total += of.T.cov()
+    return torch.linalg.pinv(total / n_classes, hermitian=True)
+
+
+def by_class(features: Tensor, labels: Tensor, n_classes: int) -> tuple[Tensor, ...]:
+    """The features (N, d) of each class, in their order."""
+    counts = torch.bincount(labels, minlength=n_classes).tolist()
+    return features[labels.argsort(stable=True)].split(counts)

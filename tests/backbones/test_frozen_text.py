@@ -74,3 +74,14 @@ def test_many_prompts_go_through_in_parts(exact: Backbone, monkeypatch: pytest.M
     features, gradients = both(exact, prompts, [prefix, suffix])[0]
     torch.testing.assert_close(features, wanted, rtol=1e-10, atol=1e-10)
     torch.testing.assert_close(gradients, wanted_gradients, rtol=1e-8, atol=1e-10)
+    made_again: list[int] = []
+    again = text_tower.recomputed
+    monkeypatch.setattr(text_tower, "recomputed", lambda *given: made_again.append(1) or again(*given))
+    monkeypatch.setattr(text_tower, "HELD", (1, 1))
+    each = 2 * 4 * 128 * 8 * exact.text.layers
+    for room, parts in ((0, 3), (3, 2), (6, 1), (7, 0)):  # with no memory, with some, with enough
+        monkeypatch.setattr(text_tower, "free_memory", lambda device, room=room: each * room / text_tower.SHARE)
+        made_again.clear()
+        features_too, gradients_too = both(exact, prompts, [prefix, suffix])[0]
+        assert len(made_again) == 2 * parts and torch.equal(features_too, features)
+        assert all(torch.equal(*pair) for pair in zip(gradients_too, gradients, strict=True))

@@ -56,9 +56,9 @@ def test_a_run_that_loses_its_worker_again_has_failed(outcomes: list[Outcome]):
 def test_workers_share_the_machine(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(local, "cores", lambda: 8)
     monkeypatch.setattr(local, "gpu_count", lambda: 0)
-    monkeypatch.setattr(local, "memory", lambda: 100 * local.MEMORY)
+    monkeypatch.setattr(local, "free_memory", lambda: 100 * local.MEMORY)
     assert local.default_jobs(small=True) == 4 and local.default_jobs(small=False) == 1
-    monkeypatch.setattr(local, "memory", lambda: 3 * local.MEMORY - 1)
+    monkeypatch.setattr(local, "free_memory", lambda: 3 * local.MEMORY - 1)
     assert local.default_jobs(small=True) == 2  # what fits into memory
     monkeypatch.setattr(local, "gpu_count", lambda: 6)
     assert local.default_jobs(small=True) == local.default_jobs(small=False) == 6
