@@ -80,8 +80,9 @@ def measure(args: argparse.Namespace, weights: Path) -> str:
     ):
         parts = [images * image, *(t / args.epochs * e for t, e in zip(times, stages, strict=True))]
         rows.append([name, f"{images:,}", *parts, sum(parts)])
+    theirs = rows[0][-1]
     for row in rows:
-        row.append(rows[0][-1] / row[-1])
+        row.append(theirs / row[-1])
     head = ["", "images encoded beside", "encoding (s)", f"stage 1, {stages[0]} epochs (s)"]
     head += [f"stage 2, {stages[1]} epochs (s)", "all (s)", "times faster"]
     rate = f"{1 / ours_image:.1f} images/s encoded, the plain loop {1 / plain_image:.1f}"
