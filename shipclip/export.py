@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from .backbones.half import half_encoder
 from .bundle import Classifier
 from .errors import UserError
+from .extras import imported
 from .features.images import images_below
 from .frozen import Frozen
 from .heads import HEADS, head_of
@@ -209,10 +210,7 @@ def _refuse(model: Classifier, folder: Path, format: str, precision: str) -> Non
         raise UserError(f"{name} reaches into the image tower, which is not exported {what}: use fp32 in onnx or torch")
     if format == "onnx":
         for package in ("onnx", "onnxscript", "onnxruntime"):
-            try:
-                __import__(package)
-            except ImportError as error:
-                raise UserError(f"to export as ONNX, {package} is needed: pip install 'ship-clip[onnx]'") from error
+            imported(package, "onnx", "--format onnx")
         if not exporter_has_shapes():
             raise UserError(
                 f"to export as ONNX, torch 2.6 or newer is needed, and this is {torch.__version__}: update it"

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UserError, first_line
+from ..extras import install
 from . import openai
-from .open_clip_origin import EXTRA, fetching, package
+from .open_clip_origin import fetching, package
 
 
 def build(config: dict[str, Any], label: str, cast: torch.dtype | None = None) -> nn.Module:
@@ -127,4 +128,4 @@ def text_of(model: nn.Module) -> Any:
 
 def need_package(package_name: str, what: str) -> None:
     if importlib.util.find_spec(package_name) is None:
-        raise UserError(f"{what} needs the package {package_name}: {EXTRA}")
+        raise UserError(f"{what} needs the package {package_name}: {install('open_clip')}")

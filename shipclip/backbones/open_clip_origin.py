@@ -19,12 +19,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..errors import MissingFile, UserError, first_line
+from ..extras import imported
 from ..files import read_json
 from . import openai
 
 PREFIX, HUB, CONFIG = "open_clip:", "hf-hub:", "open_clip_config.json"
 QUICK = "-quickgelu"
-EXTRA = "pip install 'ship-clip[open_clip]'"
 # What makes two configurations different models, and so a file's and its name's a contradiction.
 SHAPE = {
     "vision_cfg": ("layers", "width", "patch_size", "image_size", "head_width", "timm_model_name"),
@@ -33,11 +33,7 @@ SHAPE = {
 
 
 def package() -> types.ModuleType:
-    try:
-        import open_clip
-    except ImportError as error:
-        raise UserError(f"open_clip is not installed: {EXTRA}") from error
-    return open_clip
+    return imported("open_clip", "open_clip", "the backbone")
 
 
 @dataclass

@@ -8,6 +8,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from ..errors import UserError
+from ..extras import imported
 
 if TYPE_CHECKING:
     from ..bundle import Classifier
@@ -26,11 +27,8 @@ def serve(model: Classifier, port: int = 8000, photos: str = "") -> None:
     Raises:
         UserError: a package that is not installed, or a port that is taken.
     """
-    try:
-        import starlette  # noqa: F401
-        import uvicorn
-    except ImportError as error:
-        raise UserError(f"the page needs {error.name}: pip install 'ship-clip[demo]'") from error
+    imported("starlette", "demo", "the page")
+    uvicorn = imported("uvicorn", "demo", "the page")
     from .desk import Desk
     from .server import application
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError, first_line
+from ..extras import imported
 from .job import Chain
 from .outcome import Outcome
 
@@ -29,7 +30,7 @@ def on_ray(chains: Sequence[Chain], cpus: float = 1, gpus: float = 0) -> Iterato
     Args:
         cpus, gpus: that a chain holds; half a GPU lets two share one.
     """
-    ray = imported("ray", "ray")
+    ray = imported("ray", "ray", "--executor ray")
     mine = not ray.is_initialized()
     if mine:
         ray.init(log_to_driver=False, include_dashboard=False, logging_level="ERROR")
@@ -58,7 +59,7 @@ def on_slurm(chains: Sequence[Chain], folder: Path, options: Mapping[str, Any]) 
         options: of its executor: slurm_partition, timeout_min, gpus_per_node, slurm_array_parallelism ...; `cluster`
             local runs them here, to try it.
     """
-    submitit = imported("submitit", "slurm")
+    submitit = imported("submitit", "slurm", "--executor slurm")
     own = dict(options)
     executor = submitit.AutoExecutor(folder=folder, cluster=own.pop("cluster", None))
     try:
@@ -105,17 +106,3 @@ def bench() -> Any:
     from .work import Bench
 
     return Bench()
-
-
-def imported(module: str, extra: str) -> Any:
-    """An optional package.
-
-    Raises:
-        UserError: it is not installed.
-    """
-    from importlib import import_module
-
-    try:
-        return import_module(module)
-    except ImportError as error:
-        raise UserError(f"this needs {module}, which is not installed: pip install 'ship-clip[{extra}]'") from error

@@ -22,7 +22,10 @@ def test_openais_bare_names_stay_openais() -> None:
 
 def test_without_the_package_one_sentence_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "open_clip", None)
-    with pytest.raises(UserError, match=re.escape("open_clip is not installed: pip install 'ship-clip[open_clip]'")):
+    with pytest.raises(
+        UserError,
+        match=re.escape("needs open_clip, which is not here: pip install 'ship-clip[open_clip]'"),
+    ):
         load_backbone("open_clip:ViT-B-16/dfn2b")
 
 

@@ -13,6 +13,7 @@ from shipclip.experiments import cluster, plan
 from shipclip.experiments.job import Chain
 from shipclip.experiments.outcome import Outcome
 from shipclip.experiments.plan import Study
+from shipclip.extras import imported
 from tests.experiments.test_work import KEYS, figures
 from tests.runs import small_elsewhere
 
@@ -70,5 +71,5 @@ def test_ray_does_a_plan_also_when_a_worker_is_killed(
 
 
 def test_a_package_that_is_not_there_is_one_sentence():
-    with pytest.raises(UserError, match=r"this needs not_there, .*pip install 'ship-clip\[ray\]'"):
-        cluster.imported("not_there", "ray")
+    with pytest.raises(UserError, match=r"Ray needs not_there, .*pip install 'ship-clip\[ray\]'"):
+        imported("not_there", "ray", "Ray")

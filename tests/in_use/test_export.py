@@ -162,7 +162,7 @@ def test_photographs_that_are_gone_are_told(models, photos: Path, tmp_path: Path
 
 def test_a_package_that_is_missing_is_named(models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(UserError, match=r"onnxruntime is needed: pip install 'ship-clip\[onnx\]'"):
+    with pytest.raises(UserError, match=r"needs onnxruntime, which is not here: pip install 'ship-clip\[onnx\]'"):
         export(models["CLIPAdapter"], tmp_path / "x")
 
 
