@@ -238,7 +238,7 @@ def run(cfg: CN, args: argparse.Namespace) -> None:
             return
         place = os.path.join(cfg.OUTPUT_DIR, profiling.FOLDER) if args.profile else ""
         facts = {"Arguments": vars(args), "Config": cfg}
-        with logged(cfg.OUTPUT_DIR, told.getvalue(), facts), profiling.profiled(place):
+        with logged(cfg.OUTPUT_DIR, told.getvalue(), facts), profiling.profiled(place, trainer.device):
             if args.eval_only:
                 trainer.load_model(args.model_dir, epoch=args.load_epoch)
                 tell_unknown(session.method.backbone, session.task.labels.known)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from .errors import UserError
+from .errors import UserError, first_line
 
 
 def imported(module: str, extra: str, what: str) -> Any:
@@ -21,9 +21,11 @@ def imported(module: str, extra: str, what: str) -> Any:
     """
     try:
         return import_module(module)
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         lacking = error.name or module
         raise UserError(f"{what} needs {lacking}, which is not here: {install(extra)}") from error
+    except ImportError as error:
+        raise UserError(f"{what} needs {module}, which fails ({first_line(error)}): {install(extra)}") from error
 
 
 def install(extra: str) -> str:

@@ -46,7 +46,8 @@ def head_of(model: Classifier) -> tuple[dict[str, Tensor], dict[str, Any]]:
             tensors |= {f"{field.name}.{key}": part for key, part in value.state_dict().items()}
         else:
             numbers[field.name] = value
-    return tensors, {"kind": kind, "formula": FORMULAS[kind], **numbers}
+    summed = kind == "CacheClassifier" and tensors["votes"].dim() == 1
+    return tensors, {"kind": kind, "formula": SUMMED if summed else FORMULAS[kind], **numbers}
 
 
 FORMULAS = {
@@ -54,6 +55,11 @@ FORMULAS = {
     "AdapterClassifier": "z = scale * unit(ratio * relu(relu(x A^T) B^T) + (1 - ratio) * x) text^T, "
     "A = adapter.0.weight, B = adapter.2.weight",
 }
+
+
+SUMMED = (
+    "z_c = scale * x text_c^T + alpha * sum over i with votes_i = c of exp(-beta (1 - x keys_i^T)), c = 0 ... C - 1"
+)
 
 
 def _linear(x: Tensor, of: dict[str, Tensor], numbers: dict[str, Any]) -> Tensor:

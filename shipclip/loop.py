@@ -87,39 +87,42 @@ def run(stage: Stage, seed: int, start: int, on_epoch: Callable[[Epoch], None]) 
     Raises:
         NotFinite: a loss that is no number any more.
     """
-    for epoch in range(start, stage.epochs):
-        stage.module.train()
-        if stage.begin:
-            stage.begin(epoch)
-        rng = stream(seed, stage.name, epoch)
-        sums: Tensor | None = None
-        rows = count = 0
-        data_time, took, total_data, began = 0.0, 0.0, 0.0, time.time()
-        losses: Losses = {}
-        bar = tqdm(stage.batches(epoch, rng), desc=f"Epoch {epoch + 1}", leave=False, delay=2, disable=None)
-        ended = began
-        for x, labels in bar:
-            data_time = time.time() - ended
-            with profiling.step(stage.name, len(x)):
-                losses = stage.update(x, labels, rng, epoch)
-            if stage.scheduler is not None and stage.step_schedule:
-                stage.scheduler.step()
-            weighted = torch.stack([value.detach().double() for value in losses.values()]) * len(x)
-            sums = weighted if sums is None else sums + weighted
-            rows, count, total_data = rows + len(x), count + 1, total_data + data_time
-            took, ended = time.time() - ended, time.time()
-        if sums is None:
-            raise RuntimeError(f"the stage {stage.name!r} has no batches")
-        means = (sums / rows).tolist()
-        if not all(abs(value) < float("inf") for value in means):  # false for NaN as well
-            raise NotFinite(f"the loss is not finite in epoch {epoch + 1}: lower {stage.lr_key}, or compute in fp32")
-        if stage.scheduler is not None and not stage.step_schedule:
+    with profiling.stage(stage.name):
+        for epoch in range(start, stage.epochs):
+            on_epoch(_train(stage, seed, epoch))
+
+
+def _train(stage: Stage, seed: int, epoch: int) -> Epoch:
+    stage.module.train()
+    if stage.begin:
+        stage.begin(epoch)
+    rng = stream(seed, stage.name, epoch)
+    sums: Tensor | None = None
+    rows = count = 0
+    data_time, took, total_data, began = 0.0, 0.0, 0.0, time.time()
+    losses: Losses = {}
+    bar = tqdm(stage.batches(epoch, rng), desc=f"Epoch {epoch + 1}", leave=False, delay=2, disable=None)
+    ended = began
+    for x, labels in bar:
+        data_time = time.time() - ended
+        with profiling.step(len(x)):
+            losses = stage.update(x, labels, rng, epoch)
+        if stage.scheduler is not None and stage.step_schedule:
             stage.scheduler.step()
-        if epoch + 1 == stage.epochs and stage.finish:
-            stage.finish()
-        last = dict(zip(losses, torch.stack([v.detach().double() for v in losses.values()]).tolist(), strict=True))
-        seconds = time.time() - began
-        mean = dict(zip(losses, means, strict=True))
-        on_epoch(
-            Epoch(epoch + 1, count, last, mean, stage.lr, (took, seconds / count), (data_time, total_data / count))
-        )
+        weighted = torch.stack([value.detach().double() for value in losses.values()]) * len(x)
+        sums = weighted if sums is None else sums + weighted
+        rows, count, total_data = rows + len(x), count + 1, total_data + data_time
+        took, ended = time.time() - ended, time.time()
+    if sums is None:
+        raise RuntimeError(f"the stage {stage.name!r} has no batches")
+    means = (sums / rows).tolist()
+    if not all(abs(value) < float("inf") for value in means):  # false for NaN as well
+        raise NotFinite(f"the loss is not finite in epoch {epoch + 1}: lower {stage.lr_key}, or compute in fp32")
+    if stage.scheduler is not None and not stage.step_schedule:
+        stage.scheduler.step()
+    if epoch + 1 == stage.epochs and stage.finish:
+        stage.finish()
+    last = dict(zip(losses, torch.stack([v.detach().double() for v in losses.values()]).tolist(), strict=True))
+    seconds = time.time() - began
+    mean = dict(zip(losses, means, strict=True))
+    return Epoch(epoch + 1, count, last, mean, stage.lr, (took, seconds / count), (data_time, total_data / count))

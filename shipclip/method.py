@@ -212,9 +212,7 @@ def quality(method: Method) -> dict[str, Any]:
         halves = {half: torch.ones_like(bank.labels, dtype=torch.bool)}
     return {
         "synthetic": {
-            half: measure(
-                method.generator, bank.features[0, rows].float(), bank.labels[rows], list(labels.names), method.seed
-            )
+            half: measure(method.generator, bank.of_view(0)[rows], bank.labels[rows], list(labels.names), method.seed)
             for half, rows in halves.items()
             if rows.any()
         }

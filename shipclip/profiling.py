@@ -13,7 +13,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 import torch
 from tabulate import tabulate
 
+from .errors import first_line
 from .files import replacing, write_json, write_text
 
 FOLDER = "profile"  # in a run's folder
@@ -53,17 +54,21 @@ class Profile:
 
     Attributes:
         folder: of the traces.
+        device: where the run computes.
         parts, stages: by name.
         own: seconds that looking has taken, which are no part of the run.
     """
 
     folder: Path
+    device: torch.device
     began: float = field(default_factory=time.perf_counter)
     parts: dict[str, Tally] = field(default_factory=dict)
     stages: dict[str, Tally] = field(default_factory=dict)
     own: float = 0.0
     events: list[tuple[str, float, float]] = field(default_factory=list)  # name, start, seconds
     inside: str = ""  # the part at hand
+    stage: str = ""  # the stage at hand
+    counting: bool = False
     flop: dict[Any, int] = field(default_factory=dict)
     steps: dict[str, int] = field(default_factory=dict)
     operators: torch.profiler.profile | None = None
@@ -81,39 +86,56 @@ class Profile:
             self.inside = ""
 
     @contextmanager
-    def step(self, stage: str, size: int) -> Iterator[None]:
-        number = self.steps[stage] = self.steps.get(stage, 0) + 1
+    def in_stage(self, name: str) -> Iterator[None]:
+        self.stage = name
+        try:
+            yield
+        finally:
+            self._keep_operators()  # of a stage of few steps
+            self.stage = ""
+
+    @contextmanager
+    def step(self, size: int) -> Iterator[None]:
+        name = self.stage
+        number = self.steps[name] = self.steps.get(name, 0) + 1
         if number == FIRST:
             self._trace_operators()
-        with self._timed(self.stages.setdefault(stage, Tally()), f"{stage} step", 1, (stage, size)):
+        with self._timed(self.stages.setdefault(name, Tally()), f"{name} step", 1, (name, size)):
             yield
         if number == LAST:
-            self._keep_operators(stage)
+            self._keep_operators()
 
     @contextmanager
     def _timed(self, tally: Tally, name: str, count: int, key: Any) -> Iterator[None]:
         found: list[int] | None = None
-        start = seconds = 0.0
+        entered, seconds = time.perf_counter(), 0.0
         with ExitStack() as watching:
-            if key is not None and key not in self.flop and self.operators is None:
+            if key is not None and key not in self.flop and self.operators is None and not self.counting:
                 found = watching.enter_context(counted())
-            synchronise()
+                self.counting = True
+            self._wait()
             start = time.perf_counter()
             try:
                 yield
             finally:
-                synchronise()
+                self._wait()
                 seconds = time.perf_counter() - start
                 tally.seconds, tally.count = tally.seconds + seconds, tally.count + count
                 if len(self.events) < EVENTS:
                     self.events.append((name, start - self.began, seconds))
+                if found is not None:
+                    self.counting = False
         if found is not None:
             self.flop[key] = found[0]
-            self.own += time.perf_counter() - start - seconds
+            self.own += time.perf_counter() - entered - seconds
         elif key in self.flop:
             tally.flop, tally.timed = tally.flop + self.flop[key], tally.timed + seconds
 
     # -- traces -----------------------------------------------------------------------------------------
+
+    def _wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
 
     def _trace_operators(self) -> None:
         start = time.perf_counter()
@@ -121,19 +143,18 @@ class Profile:
         self.operators.start()
         self.own += time.perf_counter() - start
 
-    def _keep_operators(self, stage: str) -> None:
-        start = time.perf_counter()
-        self.operators.stop()  # type: ignore[union-attr]
-        with replacing(self.folder / f"operators_{stage}.json") as temporary:
-            self.operators.export_chrome_trace(str(temporary))  # type: ignore[union-attr]
-        self.operators = None
+    def _keep_operators(self) -> None:
+        if self.operators is None:
+            return
+        start, watched, self.operators = time.perf_counter(), self.operators, None
+        watched.stop()
+        with replacing(self.folder / f"operators_{self.stage}.json") as temporary:
+            watched.export_chrome_trace(str(temporary))
         self.own += time.perf_counter() - start
 
     def close(self) -> None:
         """Traces as chrome://tracing and ui.perfetto.dev read them, figures, and the table."""
         total = time.perf_counter() - self.began - self.own
-        if self.operators is not None:  # a stage of few steps
-            self._keep_operators(list(self.steps)[-1])
         row = {"ph": "X", "pid": 1, "tid": 1}
         events = [{"name": name, "ts": 1e6 * at, "dur": 1e6 * long, **row} for name, at, long in self.events]
         write_text(self.folder / "trace.json", json.dumps({"traceEvents": events, "displayTimeUnit": "ms"}))
@@ -142,7 +163,8 @@ class Profile:
         print(f"\n{told(figures)}\nTraces for chrome://tracing or ui.perfetto.dev are in {self.folder}")
 
     def figures(self, total: float) -> dict[str, Any]:
-        peak, of_part = matrix_peak(device()), {}
+        memory = peak_memory(self.device)  # before the products that come now
+        peak, of_part = matrix_peak(self.device), {}
         parts = {name: self.parts[name] for name in PARTS if name in self.parts}
         other = total - sum(tally.seconds for tally in parts.values())
         for name, tally in parts.items():
@@ -158,8 +180,8 @@ class Profile:
             "parts": of_part | {"other": {"seconds": other, "share": other / total}},
             "stages": stages,
             "matrix_peak_gflops": peak / 1e9,
-            "peak_memory_mib": peak_memory(device()),
-            "device": torch.cuda.get_device_name() if device() == "cuda" else threads(),
+            "peak_memory_mib": None if math.isnan(memory) else memory,
+            "device": torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else threads(),
             "looking_took_seconds": self.own,
         }
 
@@ -186,10 +208,11 @@ def told(figures: dict[str, Any]) -> str:
         rows.append([f"all of {name}'s steps", f"{stage['seconds']:.2f}", "", count, rate, shown(stage)])
     head = ["part", "s", "share", "what", "rate", "of the matrix peak"]
     table = tabulate(rows, head, disable_numparse=True, colalign=("left", "right", "right", "right", "right", "right"))
+    held, own = figures["peak_memory_mib"], figures["looking_took_seconds"]
+    memory = "" if held is None else f", with at most {held:,.0f} MiB"
     return (
         f"{table}\n{figures['seconds']:.2f} s on {figures['device']}, whose matrix peak is "
-        f"{figures['matrix_peak_gflops']:,.0f} GFLOP/s (float32), with at most {figures['peak_memory_mib']:,.0f} MiB; "
-        f"looking took {figures['looking_took_seconds']:.1f} s more"
+        f"{figures['matrix_peak_gflops']:,.0f} GFLOP/s (float32){memory}; looking took {own:.1f} s more"
     )
 
 
@@ -203,17 +226,32 @@ _running: list[Profile] = []
 
 
 @contextmanager
-def profiled(folder: str | Path) -> Iterator[None]:
-    """Look at what happens inside, and tell it at the end, also of an error's; an empty folder: do not look."""
+def profiled(folder: str | Path, device: torch.device | str = "cpu") -> Iterator[None]:
+    """Look at what happens inside, and tell it at the end, also of an error's.
+
+    Args:
+        folder: of the figures and traces; empty: do not look.
+        device: where the run computes.
+
+    Raises:
+        Unwritable: the folder cannot be made. What cannot be written at the end is a notice: the run is done by then.
+    """
     if not str(folder):
         yield
         return
-    peak_memory(device(), reset=True)
-    _running.append(Profile(Path(folder)))
+    with replacing(Path(folder) / "profile.json") as probe:
+        probe.write_text("{}\n")
+    profile = Profile(Path(folder), torch.device(device))
+    peak_memory(profile.device, reset=True)
+    _running.append(profile)
     try:
         yield
     finally:
-        _running.pop().close()
+        _running.remove(profile)
+        try:
+            profile.close()
+        except (OSError, torch.OutOfMemoryError) as error:
+            print(f"Note: where the time went cannot be told ({first_line(error)})")
 
 
 @contextmanager
@@ -267,25 +305,26 @@ def each(name: str, found: Iterable[Item], count: Callable[[Item], int]) -> Iter
 
 
 @contextmanager
-def step(stage: str, size: int) -> Iterator[None]:
-    """An update of a stage on a batch of that size."""
+def stage(name: str) -> Iterator[None]:
+    """A stage of training, whose steps are told apart from another's."""
     if not _running:
         yield
         return
-    with _running[-1].step(stage, size):
+    with _running[-1].in_stage(name):
+        yield
+
+
+@contextmanager
+def step(size: int) -> Iterator[None]:
+    """An update of the stage on a batch of that size."""
+    if not _running:
+        yield
+        return
+    with _running[-1].step(size):
         yield
 
 
 # -- measuring ----------------------------------------------------------------------------------------------
-
-
-def device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def synchronise() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
 
 
 PRODUCTS = {"aten::mm": 0, "aten::bmm": 0}  # operator -> which argument is the first factor
@@ -327,30 +366,40 @@ def operators(**further: bool) -> torch.profiler.profile:
     return torch.profiler.profile(activities=[kinds.CPU] + [kinds.CUDA] * torch.cuda.is_available(), **further)
 
 
-def matrix_peak(device: str) -> float:
-    """FLOP/s of a float32 matrix product, the best of five."""
-    a, best = torch.randn(2048, 2048, device=device), 0.0
+def matrix_peak(device: torch.device | str) -> float:
+    """FLOP/s of a float32 matrix product, the best of five; on a GPU of a larger one, several times in a row, so that
+    starting it takes no time."""
+    device = torch.device(device)
+    size, times = (8192, 10) if device.type == "cuda" else (2048, 1)
+    a, best = torch.randn(size, size, device=device), 0.0
+    out = torch.empty_like(a)
     for _ in range(5):
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
         start = time.perf_counter()
-        (a @ a).sum().item()
-        best = max(best, 2 * 2048**3 / (time.perf_counter() - start))
+        for _ in range(times):
+            torch.mm(a, a, out=out)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        best = max(best, times * 2 * size**3 / (time.perf_counter() - start))
     return best
 
 
-def peak_memory(device: str, reset: bool = False) -> float:
+def peak_memory(device: torch.device | str, reset: bool = False) -> float:
     """Peak of memory in MiB, of the device or of the process (NaN where nobody tells: Linux does); with `reset` what is
     held now, and a new peak begins."""
-    if device == "cuda":
+    device = torch.device(device)
+    if device.type == "cuda":
         if reset:
-            torch.cuda.reset_peak_memory_stats()
-        return torch.cuda.max_memory_allocated() / 2**20
-    status = Path("/proc/self/status")
-    if not status.is_file():
-        return float("nan")
+            torch.cuda.init()
+            torch.cuda.reset_peak_memory_stats(device)
+        return torch.cuda.max_memory_allocated(device) / 2**20
     if reset:
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # freed memory goes back to the system
-        if trim:
-            trim(0)
-        Path("/proc/self/clear_refs").write_text("5")
-    lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
-    return int(lines["VmHWM"].split()[0]) / 2**10
+        with suppress(OSError, AttributeError, TypeError):
+            ctypes.CDLL(None).malloc_trim(0)  # freed memory goes back to the system
+        with suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")
+    with suppress(OSError, KeyError, ValueError):
+        lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+        return int(lines["VmHWM"].split()[0]) / 2**10
+    return math.nan

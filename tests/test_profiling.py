@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from shipclip import profiling
 from shipclip.backbones.openai import random_clip
 from shipclip.cli import main
+from shipclip.errors import Unwritable
 from tests.experiments.test_work import KEYS
 from tests.runs import run, same_weights, small_elsewhere
 
@@ -118,12 +119,41 @@ def test_operations_are_counted_and_move_no_bit():
     assert found[0] in (torchs.get_total_flops(), torchs.get_total_flops() + attention)
 
 
-def test_the_steps_of_a_stage_are_counted_from_the_second_on(tmp_path: Path):
+@pytest.mark.parametrize("short", [2, 4, 9])
+def test_each_stage_has_its_operators_however_short_it_is(short: int, tmp_path: Path):
     a = torch.randn(64, 64)
     with profiling.profiled(tmp_path):
-        for _ in range(7):
-            with profiling.step("train", 32):
-                a @ a
-    stage = read(tmp_path)["stages"]["train"]
-    assert stage["steps"] == 7 and stage["of_peak"] > 0
-    assert (tmp_path / "operators_train.json").is_file()
+        for name, steps in (("stage1", short), ("train", 7)):
+            with profiling.stage(name):
+                for _ in range(steps):
+                    with profiling.step(32), profiling.part("encoding", 1, key=3):
+                        a @ a
+    stages = read(tmp_path)["stages"]
+    assert stages["train"]["steps"] == 7 and stages["stage1"]["steps"] == short
+    assert all(stage["of_peak"] > 0 for stage in stages.values())
+    found = {file.name for file in tmp_path.glob("operators_*")}
+    assert found == {"operators_train.json"} | ({"operators_stage1.json"} if short >= profiling.FIRST else set())
+    products = json.loads((tmp_path / "operators_train.json").read_text())["traceEvents"]
+    assert sum(event["name"] == "aten::mm" for event in products) == profiling.LAST - profiling.FIRST + 1
+
+
+def test_a_profile_that_cannot_be_written_loses_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Unwritable), profiling.profiled(tmp_path / "file" / "x"):
+        pytest.fail("it was begun")
+
+    def full(*args: object) -> None:
+        raise OSError("no room")
+
+    with profiling.profiled(tmp_path / "y"):
+        monkeypatch.setattr(profiling, "write_text", full)
+    assert "Note: where the time went cannot be told (no room)" in capsys.readouterr().out
+
+
+def test_memory_that_nobody_tells_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(profiling, "peak_memory", lambda device, reset=False: float("nan"))
+    with profiling.profiled(tmp_path):
+        pass
+    assert read(tmp_path)["peak_memory_mib"] is None

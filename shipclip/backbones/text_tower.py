@@ -26,9 +26,8 @@ from .prompts import Prompts
 from .recompute import recomputed
 
 AT_ONCE = 1024  # prompts of a group in one pass; bounds the memory of large label spaces
-SHARE = (
-    0.5  # of the memory that is free: what is held for the backward pass takes no more, the rest is made again there
-)
+# Of the free memory: what is held for the backward pass takes no more, the rest is made again there.
+SHARE = 0.5
 HELD = (14, 24)  # numbers held for each number of a layer's input, by frozen_text and by the modules
 
 

@@ -43,12 +43,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from ..api import fit
+    from ..precision import device_of
     from ..profiling import profiled
     from ..reporting.card import chosen_table, unknown_table
     from ..saving import refuse_foreign
 
     refuse_foreign(args.output)
-    with profiled(args.profile):
+    with profiled(args.profile, device_of(args.device)):
         model = fit(
             args.folder,
             new_names=args.new_names,

@@ -115,6 +115,8 @@ def plans_of(args: argparse.Namespace) -> tuple[list[tuple[str, list[Any]]], Any
     foreign = is_foreign()
     if args.executor != "local" and foreign:
         raise UserError("a CoOp checkout's own trainers are run on this machine alone: leave out --executor")
+    if args.profile and foreign:
+        raise UserError("--profile is of this project's own train.py, and this is another checkout: leave it out")
     for pair in args.slurm:
         if "=" not in pair:
             raise UserError(f"--slurm takes KEY=VALUE, not {pair!r}")

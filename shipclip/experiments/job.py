@@ -136,8 +136,11 @@ def check(job: Job) -> None:
     Raises:
         UserError: a method or config that is not there, an unknown key, or a value that cannot be.
     """
+    if job.overlay and job.trainer != SHIP:
+        raise UserError(f"{job.trainer} takes no +{job.overlay.removeprefix('with_')}: SHIP alone tunes other learners")
+    own = job.files(Path("configs"))[1] if Path("train.py").is_file() else []
     for file in job.files()[1]:
-        if file.is_file():
+        if file.is_file() or any(other.name == file.name and other.is_file() for other in own):
             continue
         if not file.parent.is_dir():
             raise unknown("method", job.trainer, [place.name for place in CONFIGS.joinpath("trainers").iterdir()])

@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from ..machine import free_memory
+from ..machine import SHARERS, free_memory
 from .job import Chain, Job
 from .outcome import Outcome
 
@@ -89,6 +89,7 @@ def started(number: int, jobs: int, gpu: int | None, bench: Mapping[str, Any]) -
     """A new worker with its share of the machine."""
     ours, theirs = CONTEXT.Pipe()
     environment = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(max(1, cores() // jobs))}
+    environment[SHARERS] = str(max(1, jobs if gpu is None else -(-jobs // gpu_count())))
     if gpu is not None:
         visible = [one for one in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if one]
         environment["CUDA_VISIBLE_DEVICES"] = visible[gpu] if visible else str(gpu)

@@ -118,6 +118,8 @@ def _told(job: Job, bench: Bench, once: Once) -> str:
 def run_train_py(job: Job, bench: Bench, told: io.StringIO) -> None:
     """A run by somebody else's train.py."""
     command, place = [sys.executable, "train.py", *job.words()], bench.train_py or "."
+    if bench.profile:
+        command.insert(2, "--profile")
     if bench.loud:
         status, last = subprocess.run(command, cwd=place).returncode, ""
     else:
@@ -151,7 +153,7 @@ def run(job: Job, bench: Bench, once: Once) -> None:
             return
         place = Path(job.folder) / profiling.FOLDER if bench.profile else ""
         facts = {"Arguments": " ".join(job.words()), "Config": as_yaml(tree)}
-        with logged(job.folder, told.getvalue(), facts), profiling.profiled(place):
+        with logged(job.folder, told.getvalue(), facts), profiling.profiled(place, session.method.backbone.device):
             logits = once.logits_for(job, session.task)
             if job.eval_only:
                 session.load(job.model_dir, job.load_epoch or None)

@@ -68,9 +68,9 @@ class FeatureBank:
         return out.to(self.labels.device)
 
     def mean(self) -> Tensor:
-        """Each image's mean over its views, not normalised, float32, (N, d)."""
+        """Each image's mean over its views, not normalised, float32, where the labels are, (N, d)."""
         if self.features.dtype == torch.float32:
-            return self.features.mean(dim=0)
+            return self.features.mean(dim=0).to(self.labels.device)
         out = torch.empty(self.features.shape[1:], device=self.labels.device)
         for start in range(0, len(out), BLOCK):
             part = self.features[:, start : start + BLOCK]
@@ -132,6 +132,8 @@ def of_store(store: Store, images: np.ndarray, first: int, count: int, dim: int,
     while True:
         places = store.find(images, first, count)
         try:
+            if places.missing.any():
+                raise FileNotFoundError("features that the store had are gone")
             return _bank(store, images, places, first, dim, labels)
         except FileNotFoundError:  # another process has put segments together since
             store.refresh()

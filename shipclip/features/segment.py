@@ -188,6 +188,14 @@ def _note(file: Path) -> Path:
     return file.with_suffix(".checked")
 
 
+def forget(folder: Path, names: set[str]) -> None:
+    """Remove the stamps of segments that are gone."""
+    for name in names:
+        if name.endswith(".checked") and name.removesuffix(".checked") + ".safetensors" not in names:
+            with suppress(OSError):
+                (folder / name).unlink()
+
+
 def _is_checked(file: Path, stamp: tuple[int, ...]) -> bool:
     try:
         return json.loads(_note(file).read_text(encoding="utf-8")) == list(stamp)

@@ -93,7 +93,9 @@ class Store:
         known = {segment.file.name: segment for segment in self.segments}
         there = []
         with suppress(FileNotFoundError, NotADirectoryError):
-            there = sorted(entry.name for entry in os.scandir(self.folder) if entry.name.endswith(SUFFIX))
+            names = {entry.name for entry in os.scandir(self.folder)}
+            there = sorted(name for name in names if name.endswith(SUFFIX))
+            segments_of.forget(self.folder, names)
         with ThreadPoolExecutor() as pool:  # checksums are made without Python's lock
             found = list(pool.map(lambda name: self._open(name, known.get(name)), there))
         opened = [segment for segment in found if segment is not None]

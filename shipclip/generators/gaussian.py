@@ -20,7 +20,8 @@ class Gaussian(TextPoint):
         self.register_buffer("std", torch.ones(self.backbone.dim))  # (d,)
 
     def finish(self, bank: FeatureBank) -> None:
-        distance = bank.features - self.class_features()[bank.labels]  # (V, N, d)
+        features = bank.features.to(bank.labels.device, torch.float32)
+        distance = features - self.class_features()[bank.labels]  # (V, N, d)
         self.std = distance.square().mean(dim=(0, 1)).sqrt()
 
     def decode(self, z: Tensor, labels: Tensor) -> Tensor:

@@ -147,8 +147,9 @@ def contrast(x: Tensor, x_hat: Tensor, labels: Tensor, scale: float) -> Tensor:
         labels: (B,).
         scale: of cosine similarities in a logit.
     """
-    if len(x) == 1:
+    if len(x) == 1:  # it has no other to pick, and a softmax over nothing is not a number
         return x.new_zeros(())
+    labels = labels.to(x.device, non_blocking=True)
     itself = torch.eye(len(x), dtype=torch.bool, device=x.device)
     same = (labels[:, None] == labels) & ~itself  # (B, B)
     log_p = (scale * x @ x_hat.T).float().masked_fill(itself, float("-inf")).log_softmax(dim=1)

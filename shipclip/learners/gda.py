@@ -51,7 +51,8 @@ class GDA(ClassLearner):
         self.alpha = nn.Parameter(torch.tensor(options.alpha or 1.0, device=device), requires_grad=False)
 
     def prepare(self, bank: FeatureBank, validation: FeatureBank | None) -> None:
-        features = torch.cat([bank.of_view(view) for view in range(len(bank.features))])  # (V N, d)
+        views = [bank.of_view(view) for view in range(len(bank.features))]
+        features = torch.cat(views) if len(views) > 1 else views[0]  # (V N, d)
         labels = bank.labels.repeat(len(bank.features))
         self.features = features
         self.means = torch.stack([of.mean(dim=0) for of in by_class(features, labels, len(self.names))])

@@ -103,7 +103,7 @@ class TipAdapter(ClassLearner):
 
     def classifier(self, names: Sequence[str], scale: float | None = None) -> Classifier:
         place = self.places(names)  # (C,)
-        if len(self.keys) * len(place) <= ONE_HOT[self.keys.device.type == "cuda"]:
+        if len(self.keys) * len(self.names) <= ONE_HOT[self.keys.device.type == "cuda"]:
             votes = (self.labels[:, None] == place).to(self.keys.dtype)  # (N, C)
         else:
             number = torch.full((len(self.names) + 1,), len(place), device=place.device)  # the last: of no class

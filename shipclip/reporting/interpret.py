@@ -99,7 +99,7 @@ def interpret(model_dir: str, root: str, images: int, steps: int, top: int) -> l
     rows = [first_of_class[label] for label in sorted(first_of_class)]
     rows = [rows[round(i * (len(rows) - 1) / max(images - 1, 1))] for i in range(min(images, len(rows)))]
     with torch.no_grad():
-        mean, _ = generator.encoder(bank.features[0, rows])
+        mean, _ = generator.encoder(bank.of_view(0)[rows])
         readings = [
             Reading(f"image of {items[row].classname}", vocabulary.read(generator, z), items[row].impath)
             for row, z in zip(rows, mean, strict=True)

@@ -53,6 +53,7 @@ def test_everything_is_five_experiments():
         ("base2new --methods CoOpp", "there is no method CoOpp; known: CLIPAdapter CLIPLoRA "),
         ("base2new --methods coop", "did you mean CoOp?"),
         ("base2new --methods SHIP+GDAA", "there is no learner for SHIP GDAA; known: CLIPAdapter "),
+        ("base2new --methods CoOp+GDA", "CoOp takes no +GDA: SHIP alone tunes other learners"),
         ("base2new --methods CoOp:miniclp", "there is no config of CoOp miniclp; known: miniclip "),
         ("base2new --opts OPTIM.LX 3", "unknown config key OPTIM.LX; did you mean OPTIM.LR?"),
         ("base2new --opts OPTIM.LR -1", "OPTIM.LR is -1"),

@@ -1,0 +1,55 @@
+"""How much memory a process may still take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from shipclip import machine
+
+
+@pytest.fixture
+def proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(machine, "MEMORY", tmp_path / "meminfo")
+    monkeypatch.setattr(machine, "OWN_GROUPS", tmp_path / "cgroup")
+    monkeypatch.setattr(machine, "GROUPS", tmp_path / "groups")
+    (tmp_path / "meminfo").write_text("MemTotal: 200 kB\nMemAvailable:  100 kB\n")
+    return tmp_path
+
+
+def group(folder: Path, limit: str, used: int, names: tuple[str, str, str]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in zip(names, (limit, str(used), ""), strict=True):
+        (folder / name).write_text(text)
+    (folder / "memory.stat").write_text("inactive_file 24\ntotal_inactive_file 24\n")
+
+
+V2 = ("memory.max", "memory.current", "unused")
+V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "unused")
+
+
+def test_it_is_what_the_machine_has(proc: Path):
+    assert machine.free_memory() == 100 * 1024
+    (proc / "meminfo").unlink()
+    assert machine.free_memory() == machine.ANY
+
+
+@pytest.mark.parametrize(
+    ("line", "where", "names"),
+    [("0::/job/task", "groups/job", V2), ("4:cpu,memory:/job/task", "groups/memory/job", V1)],
+)
+def test_or_what_its_job_may_take(line: str, where: str, names: tuple[str, str, str], proc: Path):
+    (proc / "cgroup").write_text(f"9:name=systemd:/\n{line}\n")
+    group(proc / where, "5000", 1024, names)  # the cache of files is none of it
+    group(proc / where / "task", "max", 1024, names)
+    assert machine.free_memory() == 4000
+    group(proc / where / "task", "2000", 5024, names)
+    assert machine.free_memory() == 0
+
+
+def test_those_who_share_take_a_share(proc: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(machine.SHARERS, "4")
+    assert machine.free_memory() == 25 * 1024
+    monkeypatch.setenv(machine.SHARERS, "none")
+    assert machine.free_memory() == 100 * 1024
