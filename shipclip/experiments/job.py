@@ -162,9 +162,24 @@ def is_known(job: Job) -> bool:
     return known and name in DATASETS
 
 
-def settings_of(job: Job) -> tuple[dict[str, Any], list[str], list[str]]:
-    """A run's settings as train.py would have them: the tree, the keys that were given, and those of the files that
-    come with the project.
+@dataclass(frozen=True)
+class Asked:
+    """What a run is asked for.
+
+    Attributes:
+        settings, tree: the same settings, read and as nodes.
+        given: keys that were given.
+        shipped: those of the files that come with the project.
+    """
+
+    settings: Settings
+    tree: dict[str, Any]
+    given: list[str]
+    shipped: list[str]
+
+
+def settings_of(job: Job) -> Asked:
+    """A run's settings as train.py would have them.
 
     Raises:
         UserError: a file or key that is not there, or a value that cannot be.
@@ -178,5 +193,4 @@ def settings_of(job: Job) -> tuple[dict[str, Any], list[str], list[str]]:
         if key not in everything:
             raise unknown_key(key, list(everything))
         tree = merge(tree, nest(key, convert(value, everything[key], key)))
-    Settings.of(tree)
-    return tree, [key for key, _ in given], shipped
+    return Asked(Settings.of(tree), tree, [key for key, _ in given], shipped)

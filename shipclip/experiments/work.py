@@ -135,8 +135,8 @@ def run_train_py(job: Job, bench: Bench, told: io.StringIO) -> None:
 
 def run(job: Job, bench: Bench, once: Once) -> None:
     """A run by the library: what `python train.py` does with the same settings."""
-    tree, given, shipped = settings_of(job)
-    settings = Settings.of(tree)
+    asked = settings_of(job)
+    settings, tree = asked.settings, asked.tree
     if job.eval_only:
         refuse_nothing_trained(settings, job.model_dir)
     if job.model_dir:
@@ -145,7 +145,7 @@ def run(job: Job, bench: Bench, once: Once) -> None:
     act, told = EVALUATION if job.eval_only else TRAINING, io.StringIO()
     with contextlib.redirect_stdout(Tee(sys.stdout, told)):  # the log is the folder's, which is not taken yet
         print(headline(settings, device_of(None)))
-        for note in notes(settings, given, shipped):
+        for note in notes(settings, asked.given, asked.shipped):
             print(note)
         session = opened(job, tree, settings, bench)
     with taken(session, act, job.model_dir, job.load_epoch or None) as to_do:
@@ -228,8 +228,8 @@ class Once:
 
     def _compute(self) -> tuple[Task, Tensor] | None:
         if self._found is None and self.whole is not None:
-            tree, _, _ = settings_of(self.whole)
-            settings = Settings.of(tree)
+            asked = settings_of(self.whole)
+            settings, tree = asked.settings, asked.tree
             if not settings.learner.each_class_alone:
                 self.whole = None
                 return None

@@ -14,7 +14,6 @@ from shipclip.experiments import plan, work
 from shipclip.experiments.job import Chain, settings_of
 from shipclip.experiments.plan import Study
 from shipclip.learners import LEARNERS
-from shipclip.settings import Settings
 from tests.runs import run, same_weights
 
 KEYS = {
@@ -91,8 +90,8 @@ def test_logits_over_all_classes_hold_those_over_the_new_ones(name: str, data: P
     assert name == "ZeroshotCLIP" or done(replace(chain, jobs=training)) == ["done"]
     sessions = []
     for job in others:
-        tree = settings_of(job)[0]
-        sessions.append(work.opened(job, tree, Settings.of(tree), work.Bench()))
+        asked = settings_of(job)
+        sessions.append(work.opened(job, asked.tree, asked.settings, work.Bench()))
         sessions[-1].load(job.model_dir)
     new, whole = sessions
     expected, labels = methods.logits(new.method)
