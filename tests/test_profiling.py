@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,8 +17,11 @@ from shipclip import profiling
 from shipclip.backbones.openai import random_clip
 from shipclip.cli import main
 from shipclip.errors import Unwritable
+from shipclip.experiments import local, work
+from shipclip.experiments.job import Chain
+from shipclip.experiments.outcome import Outcome
 from tests.experiments.test_work import KEYS
-from tests.runs import run, same_weights, small_elsewhere
+from tests.runs import run, same_weights
 
 
 def read(folder: Path) -> dict:
@@ -50,7 +55,10 @@ def test_a_profiled_run_is_the_same_run_and_tells_its_parts(data: Path, tmp_path
 
 
 def test_a_plan_profiles_each_of_its_runs(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("PYTHONPATH", small_elsewhere(tmp_path / "site"))  # of the worker
+    def here(chains: list[Chain], jobs: int, bench: dict[str, Any]) -> Iterator[Outcome]:  # not in workers
+        return (outcome for chain in chains for outcome in work.do(chain, work.Bench(**bench)))
+
+    monkeypatch.setattr(local, "run", here)
     words = ["run", "base2new", "--data", str(data), "--output", str(tmp_path), "--seeds", "1", "--methods", "CoOp"]
     words += ["--shots", "2", "--jobs", "1", "--parts", "train", "new", "--profile"]
     assert main([*words, "--opts", *(word for pair in KEYS.items() for word in pair if "SHIP" not in pair[0])]) == 0
