@@ -26,6 +26,7 @@ from shipclip.backbones.open_clip_model import build
 from shipclip.backbones.prompts import PromptLearner
 from shipclip.backbones.text_tower import TextTower
 from shipclip.precision import Precision
+from shipclip.profiling import synchronise
 
 MODELS = ("ViT-B-16", "ViT-B-16-quickgelu", "ViT-L-14", "RN50")
 N_CTX = 4
@@ -107,11 +108,6 @@ def own_pass(backbone: Backbone, names: list[str]) -> Callable[[Tensor], Tensor]
 
 def difference(reference: Tensor, other: Tensor) -> float:
     return ((reference - other).abs().max() / reference.abs().max()).item()
-
-
-def synchronise(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
 
 
 if __name__ == "__main__":

@@ -30,7 +30,8 @@ from tabulate import tabulate
 
 import train
 from benchmarks import feature_store
-from benchmarks.steps import Step, images, measure, names
+from benchmarks.steps import Step, images, measure, names, stage1_of
+from benchmarks.text_tower import SHAPE
 from shipclip.backbones import Backbone
 from shipclip.backbones.openai import random_clip, wrap
 from shipclip.features.bank import FeatureBank
@@ -46,7 +47,6 @@ from shipclip.synthesis import ShipOptions, add_synthetic, objective
 from shipclip.texts import Texts
 
 SHOTS = 16
-TEXT_TOWER = (512, 32, 1, 64, 32, 77, 49408, 512, 8, 12)  # ViT-B/16's, behind a small image tower
 Costs = dict[str, dict[int, float]]  # what -> size -> seconds
 
 
@@ -77,7 +77,7 @@ def main() -> None:
 
 def of_classes(args: Namespace) -> tuple[Costs, Costs]:
     """Seconds, and MiB above what was held before."""
-    clip = wrap(random_clip(*TEXT_TOWER), Precision("fp32"), "ViT-B/16's text tower")
+    clip = wrap(random_clip(*SHAPE), Precision("fp32"), "ViT-B/16's text tower")
     costs: Costs = {}
     memory: Costs = {}
     for count in args.classes:
@@ -99,16 +99,12 @@ def steps(clip: Backbone, called: list[str]) -> Iterator[tuple[str, Step]]:
 
     vae = VAE(clip, called, VAEOptions(), 1)
 
-    def stage1() -> None:
-        reconstruction, kl, _ = vae.elbo_terms(x, labels, torch.randn_like(x))
-        (reconstruction + kl).backward()
-
     def stage2() -> None:
         features, of = add_synthetic(vae, x, labels, base, count - base, torch.Generator().manual_seed(0))
         logits = coop.classifier(called)(features)
         objective(logits, of, torch.ones(len(of)), base, ShipOptions())["loss"].backward()
 
-    yield "SHIP, a step of stage 1", stage1
+    yield "SHIP, a step of stage 1", stage1_of(vae, base)
     yield "SHIP, a step of stage 2", stage2
     yield "zero-shot class features", lambda: Texts().features(clip, tuple(called))
     bank = FeatureBank(images(clip, SHOTS * count)[None], torch.arange(count).repeat_interleave(SHOTS))

@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import embedded  # noqa: F401  an installed Dassl wins over the embedded one
@@ -94,22 +95,18 @@ def float64() -> Iterator[None]:
         torch.set_default_dtype(torch.float32)
 
 
-def config(args: argparse.Namespace, output: str):
-    flags = ["--root", args.root, "--output-dir", output, "--trainer", "SHIP", "--seed", "1"]
-    files = ["--dataset-config-file", "configs/datasets/miniworld.yaml"]
-    files += ["--config-file", "configs/trainers/SHIP/miniclip.yaml"]
-    options = [
-        "DATASET.NUM_SHOTS",
-        "16",
-        "DATASET.SUBSAMPLE_CLASSES",
-        "base",
-        "TEST.NO_TEST",
-        "True",
-        "VERBOSE",
-        "False",
-    ]
-    options += ["OPTIM.MAX_EPOCH", str(args.epochs), "TRAINER.SHIP.GENERATOR.EPOCHS", str(args.epochs)]
-    return train.setup_cfg(train.parse_args([*flags, *files, *options]))
+def config(args: argparse.Namespace, output: str) -> Any:
+    epochs = ("OPTIM.MAX_EPOCH", str(args.epochs), "TRAINER.SHIP.GENERATOR.EPOCHS", str(args.epochs))
+    return config_of(args.root, output, "miniclip", "DATASET.NUM_SHOTS", "16", "TEST.NO_TEST", "True", *epochs)
+
+
+def config_of(root: str, output: str, file: str, *options: str) -> Any:
+    """SHIP on the base classes of MiniWorld, seed 1, with one of its config files."""
+    flags = ["--root", root, "--output-dir", output, "--trainer", "SHIP", "--seed", "1"]
+    flags += ["--dataset-config-file", "configs/datasets/miniworld.yaml"]
+    flags += ["--config-file", f"configs/trainers/SHIP/{file}.yaml"]
+    own = ["DATASET.SUBSAMPLE_CLASSES", "base", "VERBOSE", "False"]
+    return train.setup_cfg(train.parse_args([*flags, *own, *options]))
 
 
 class PlainLoop:

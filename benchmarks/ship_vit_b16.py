@@ -23,8 +23,8 @@ import embedded  # noqa: F401  an installed Dassl wins over the embedded one
 import torch
 from tabulate import tabulate
 
-import train
-from benchmarks.ship_end_to_end import PlainLoop
+from benchmarks.ship_end_to_end import PlainLoop, config_of
+from benchmarks.steps import images
 from shipclip import method as methods
 from shipclip import profiling
 from shipclip.backbones.openai import random_clip
@@ -66,7 +66,7 @@ def measure(args: argparse.Namespace, weights: Path) -> str:
     plain_image = seconds(lambda: plain.encode(torch.arange(SOME), torch.zeros(SOME, dtype=torch.long))) / SOME
     # what is learned from features does not hang on what they are
     labels = torch.tensor([item.label for item in method.task.train])
-    source._banks["augmented"] = FeatureBank(random_features(1, N, method.backbone.dim), labels)
+    source._banks["augmented"] = FeatureBank(images(method.backbone, N)[None], labels)
     first = seconds(lambda: methods.fit_generator(method, Run()))
     second = seconds(lambda: methods.tune(method, trainer.session.stage, Run()))
 
@@ -74,12 +74,12 @@ def measure(args: argparse.Namespace, weights: Path) -> str:
     plain_first = seconds(lambda: found.append(plain.stage1(args.epochs)))
     plain_second = seconds(lambda: plain.stage2(found[0][0], args.epochs))
     rows = []
-    for name, images, image, times in (
+    for name, count, image, times in (
         ("plain loop", tests, plain_image, (plain_first, plain_second)),
         ("SHIP", views * N + tests, ours_image, (first, second)),
     ):
-        parts = [images * image, *(t / args.epochs * e for t, e in zip(times, stages, strict=True))]
-        rows.append([name, f"{images:,}", *parts, sum(parts)])
+        parts = [count * image, *(t / args.epochs * e for t, e in zip(times, stages, strict=True))]
+        rows.append([name, f"{count:,}", *parts, sum(parts)])
     theirs = rows[0][-1]
     for row in rows:
         row.append(theirs / row[-1])
@@ -96,17 +96,9 @@ def seconds(work: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def random_features(*shape: int) -> torch.Tensor:
-    return torch.nn.functional.normalize(torch.randn(*shape), dim=-1)
-
-
 def config(args: argparse.Namespace, weights: Path, *options: str) -> Any:
-    flags = ["--root", args.root, "--output-dir", "", "--trainer", "SHIP", "--seed", "1"]
-    flags += ["--dataset-config-file", "configs/datasets/miniworld.yaml"]
-    flags += ["--config-file", "configs/trainers/SHIP/vit_b16.yaml"]
-    given = ["DATASET.NUM_SHOTS", str(args.shots), "DATASET.SUBSAMPLE_CLASSES", "base", "DATALOADER.NUM_WORKERS", "0"]
-    given += ["MODEL.BACKBONE.PATH", str(weights), "MODEL.BACKBONE.ACTIVATION", "quickgelu", "VERBOSE", "False"]
-    return train.setup_cfg(train.parse_args([*flags, *given, *options]))
+    own = ("DATALOADER.NUM_WORKERS", "0", "MODEL.BACKBONE.PATH", str(weights), "MODEL.BACKBONE.ACTIVATION", "quickgelu")
+    return config_of(args.root, "", "vit_b16", "DATASET.NUM_SHOTS", str(args.shots), *own, *options)
 
 
 if __name__ == "__main__":

@@ -20,14 +20,14 @@ import torch.nn.functional as F
 from tabulate import tabulate
 
 from benchmarks.names import CALTECH101
-from benchmarks.text_tower import N_CTX, PlainPass, synchronise
+from benchmarks.text_tower import N_CTX, SHAPE, PlainPass
 from shipclip.backbones import Backbone
 from shipclip.backbones.openai import random_clip, wrap
 from shipclip.generators.vae import VAE, VAEOptions
 from shipclip.learners.cocoop import CoCoOp, CoCoOpOptions
 from shipclip.learners.coop import CoOp, CoOpOptions
 from shipclip.precision import Precision
-from shipclip.profiling import counted, matrix_peak, peak_memory
+from shipclip.profiling import counted, matrix_peak, peak_memory, synchronise
 from shipclip.texts import Texts
 
 PLAIN = 50  # prompts of the measured 77-token step: CoCoOp's step of batch 1 with 50 classes
@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--only", default="", help="rows whose name begins so")
     args = parser.parse_args()
-    model = random_clip(512, 32, 1, 64, 32, 77, 49408, 512, 8, 12).to(args.device)
+    model = random_clip(*SHAPE).to(args.device)
     clip = wrap(model, Precision("fp32", device_type=args.device), "ViT-B/16's text tower")
     best = matrix_peak(args.device)
     plain, plain_memory, _ = measure(plain_step(clip), clip, args.repeats)
@@ -102,8 +102,12 @@ def cocoop(clip: Backbone) -> Step:
 
 
 def stage1(clip: Backbone) -> Step:
-    vae = VAE(clip, CALTECH101, VAEOptions(), 1)
-    x, labels = images(clip, 256), torch.arange(256) % 100
+    return stage1_of(VAE(clip, CALTECH101, VAEOptions(), 1), 100)
+
+
+def stage1_of(vae: VAE, shown: int) -> Step:
+    """On images of the first `shown` of the generator's classes."""
+    x, labels = images(vae.backbone, 256), torch.arange(256) % shown
     noise = torch.randn_like(x)
 
     def step() -> None:

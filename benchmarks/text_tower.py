@@ -26,8 +26,10 @@ from shipclip.backbones import Backbone
 from shipclip.backbones.openai import package, random_clip, wrap
 from shipclip.backbones.prompts import PromptLearner
 from shipclip.precision import Precision
+from shipclip.profiling import synchronise
 
 N_CTX = 4
+SHAPE = (512, 32, 1, 64, 32, 77, 49408, 512, 8, 12)  # CLIP's arguments: the text tower's of ViT-B/16, little else
 
 
 def main() -> None:
@@ -35,7 +37,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
-    model = random_clip(512, 32, 1, 64, 32, 77, 49408, 512, 8, 12).to(args.device)
+    model = random_clip(*SHAPE).to(args.device)
     clip = wrap(model, Precision("fp32", device_type=args.device), "ViT-B/16's text tower")
     rows = [
         compare(clip, title, names, args.repeats)
@@ -95,11 +97,6 @@ class PlainPass:
 
 def difference(reference: Tensor, other: Tensor) -> float:
     return ((reference - other).abs().max() / reference.abs().max()).item()
-
-
-def synchronise(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
 
 
 if __name__ == "__main__":

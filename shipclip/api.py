@@ -221,7 +221,7 @@ def _gallery(method: Method, plan: Plan, folder: str) -> Gallery | None:
     if folder:
         paths = [os.path.relpath(path, Path(folder).expanduser().absolute()) if path else "" for path in paths]
     bank = source.bank("train")
-    return Gallery.of(bank.features[0], [item.label for item in task.train], task.labels.names, paths)
+    return Gallery.of(bank.of_view(0), [item.label for item in task.train], task.labels.names, paths)
 
 
 def _task(folder: Any, images: Any, labels: Any, new_names: Sequence[str], options: DatasetOptions, seed: int) -> Task:

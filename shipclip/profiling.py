@@ -13,7 +13,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
@@ -47,6 +47,11 @@ class Tally:
     flop: int = 0
     timed: float = 0.0
 
+    def figures(self, unit: str, peak: float) -> dict[str, float]:
+        """What is told of it: of so many units (images, prompts, steps), beside a matrix peak in FLOP/s."""
+        share = {"of_peak": self.flop / self.timed / peak} if self.timed and self.flop else {}
+        return {"seconds": self.seconds, unit: self.count, "per_second": self.count / self.seconds, **share}
+
 
 @dataclass
 class Profile:
@@ -70,7 +75,6 @@ class Profile:
     stage: str = ""  # the stage at hand
     counting: bool = False
     flop: dict[Any, int] = field(default_factory=dict)
-    steps: dict[str, int] = field(default_factory=dict)
     operators: torch.profiler.profile | None = None
 
     @contextmanager
@@ -97,12 +101,12 @@ class Profile:
     @contextmanager
     def step(self, size: int) -> Iterator[None]:
         name = self.stage
-        number = self.steps[name] = self.steps.get(name, 0) + 1
-        if number == FIRST:
+        tally = self.stages.setdefault(name, Tally())
+        if tally.count + 1 == FIRST:
             self._trace_operators()
-        with self._timed(self.stages.setdefault(name, Tally()), f"{name} step", 1, (name, size)):
+        with self._timed(tally, f"{name} step", 1, (name, size)):
             yield
-        if number == LAST:
+        if tally.count == LAST:
             self._keep_operators()
 
     @contextmanager
@@ -113,12 +117,12 @@ class Profile:
             if key is not None and key not in self.flop and self.operators is None and not self.counting:
                 found = watching.enter_context(counted())
                 self.counting = True
-            self._wait()
+            synchronise(self.device)
             start = time.perf_counter()
             try:
                 yield
             finally:
-                self._wait()
+                synchronise(self.device)
                 seconds = time.perf_counter() - start
                 tally.seconds, tally.count = tally.seconds + seconds, tally.count + count
                 if len(self.events) < EVENTS:
@@ -132,10 +136,6 @@ class Profile:
             tally.flop, tally.timed = tally.flop + self.flop[key], tally.timed + seconds
 
     # -- traces -----------------------------------------------------------------------------------------
-
-    def _wait(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
 
     def _trace_operators(self) -> None:
         start = time.perf_counter()
@@ -168,13 +168,8 @@ class Profile:
         parts = {name: self.parts[name] for name in PARTS if name in self.parts}
         other = total - sum(tally.seconds for tally in parts.values())
         for name, tally in parts.items():
-            of_part[name] = {"seconds": tally.seconds, "share": tally.seconds / total, PARTS[name]: tally.count,
-                             "per_second": tally.count / tally.seconds, **of_peak(tally, peak)}  # fmt: skip
-        stages = {
-            name: {"steps": tally.count, "seconds": tally.seconds, "per_second": tally.count / tally.seconds,
-                   **of_peak(tally, peak)}
-            for name, tally in self.stages.items()
-        }  # fmt: skip
+            of_part[name] = {"share": tally.seconds / total, **tally.figures(PARTS[name], peak)}
+        stages = {name: tally.figures("steps", peak) for name, tally in self.stages.items()}
         return {
             "seconds": total,
             "parts": of_part | {"other": {"seconds": other, "share": other / total}},
@@ -189,10 +184,6 @@ class Profile:
 def threads() -> str:
     count = torch.get_num_threads()
     return f"{count} CPU thread{'s' * (count > 1)}"
-
-
-def of_peak(tally: Tally, peak: float) -> dict[str, float]:
-    return {"of_peak": tally.flop / tally.timed / peak} if tally.timed and tally.flop else {}
 
 
 def told(figures: dict[str, Any]) -> str:
@@ -254,19 +245,14 @@ def profiled(folder: str | Path, device: torch.device | str = "cpu") -> Iterator
             print(f"Note: where the time went cannot be told ({first_line(error)})")
 
 
-@contextmanager
-def part(name: str, count: int, key: Any = None) -> Iterator[None]:
+def part(name: str, count: int, key: Any = None) -> AbstractContextManager[None]:
     """A part of a run, one of PARTS.
 
     Args:
         count: of what it works on: images, prompts, steps.
         key: what its floating point operations hang on (a shape); None: they are not counted.
     """
-    if not _running:
-        yield
-        return
-    with _running[-1].part(name, count, key and (name, key)):
-        yield
+    return _running[-1].part(name, count, key and (name, key)) if _running else nullcontext()
 
 
 def a_part(
@@ -304,27 +290,23 @@ def each(name: str, found: Iterable[Item], count: Callable[[Item], int]) -> Iter
         yield item
 
 
-@contextmanager
-def stage(name: str) -> Iterator[None]:
+def stage(name: str) -> AbstractContextManager[None]:
     """A stage of training, whose steps are told apart from another's."""
-    if not _running:
-        yield
-        return
-    with _running[-1].in_stage(name):
-        yield
+    return _running[-1].in_stage(name) if _running else nullcontext()
 
 
-@contextmanager
-def step(size: int) -> Iterator[None]:
+def step(size: int) -> AbstractContextManager[None]:
     """An update of the stage on a batch of that size."""
-    if not _running:
-        yield
-        return
-    with _running[-1].step(size):
-        yield
+    return _running[-1].step(size) if _running else nullcontext()
 
 
 # -- measuring ----------------------------------------------------------------------------------------------
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait for what a GPU has been told to do."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 PRODUCTS = {"aten::mm": 0, "aten::bmm": 0}  # operator -> which argument is the first factor
@@ -374,13 +356,11 @@ def matrix_peak(device: torch.device | str) -> float:
     a, best = torch.randn(size, size, device=device), 0.0
     out = torch.empty_like(a)
     for _ in range(5):
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        synchronise(device)
         start = time.perf_counter()
         for _ in range(times):
             torch.mm(a, a, out=out)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        synchronise(device)
         best = max(best, times * 2 * size**3 / (time.perf_counter() - start))
     return best
 

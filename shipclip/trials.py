@@ -117,7 +117,7 @@ def encoded(source: FeatureSource) -> FeatureSource:
 def plain_features(source: FeatureSource) -> Tensor:
     """A task's training images, then its validation images, under plain preprocessing: (N, d)."""
     splits = ["train", "val"] if source.task.val else ["train"]
-    return torch.cat([source.bank(split).features[0] for split in splits])
+    return torch.cat([source.bank(split).of_view(0) for split in splits])
 
 
 def trial_of(

@@ -57,7 +57,7 @@ def test_costs_are_measured_over_sizes_and_drawn(data: Path, tmp_path: Path, mon
     from benchmarks import scaling
 
     assert scaling.exponents({10: 1.0, 100: 10.0, 1000: 1000.0}) == (pytest.approx(1.5), pytest.approx(2.0))
-    monkeypatch.setattr(scaling, "TEXT_TOWER", (32, 32, 1, 64, 32, 77, 49408, 64, 1, 2))
+    monkeypatch.setattr(scaling, "SHAPE", (32, 32, 1, 64, 32, 77, 49408, 64, 1, 2))
     acts = {"write": scaling.feature_store.write, "open": scaling.feature_store.open_}
 
     def here(given: Namespace, what: str, folder: str, count: int) -> dict[str, float]:  # not in a process of its own

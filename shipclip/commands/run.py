@@ -64,8 +64,9 @@ def run(args: argparse.Namespace) -> int:
 
     plans, study = plans_of(args)
     if not study.foreign:
-        for job in {told_apart(job): job for _, chains in plans for chain in chains for job in chain.jobs}.values():
-            check(job)
+        for job in (job for _, chains in plans for chain in chains for job in chain.jobs):
+            if job.seed == study.seeds[0]:  # the other seeds' runs are asked for the same
+                check(job)
     if args.dry_run:
         for name, chains in plans:
             print(f"{name}: {sum(len(chain.jobs) for chain in chains)} runs in {len(chains)} chains")
@@ -80,11 +81,6 @@ def run(args: argparse.Namespace) -> int:
     if args.experiment in ("figures", "experiments"):
         failed += draw(study)
     return 1 if failed else 0
-
-
-def told_apart(job: Any) -> tuple[Any, ...]:
-    """What makes a run's settings others than another's, but for its seed and folders."""
-    return job.trainer, job.dataset, job.config, job.overlay, job.shots, job.subset, job.options
 
 
 def slurm_options(pairs: Sequence[str]) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from ..files import replacing, write_text
 
 DTYPES = {"float32": ("F32", np.float32), "float16": ("F16", np.float16)}
 BLOCK = 1 << 23  # bytes that are read at once
+SUFFIX, NOTE = ".safetensors", ".checked"  # of a segment, and of the note on a large one that it was checked
 MAPPED = 1 << 26  # a segment of as many bytes is mapped into memory and never removed; a smaller one is read
 
 
@@ -185,13 +186,13 @@ def remove_segment(file: Path) -> None:
 def _note(file: Path) -> Path:
     """Where the stamp of a large segment stands that was held against its checksum: reading all of it takes longer than
     all the rest of opening it."""
-    return file.with_suffix(".checked")
+    return file.with_suffix(NOTE)
 
 
 def forget(folder: Path, names: set[str]) -> None:
     """Remove the stamps of segments that are gone."""
     for name in names:
-        if name.endswith(".checked") and name.removesuffix(".checked") + ".safetensors" not in names:
+        if name.endswith(NOTE) and name.removesuffix(NOTE) + SUFFIX not in names:
             with suppress(OSError):
                 (folder / name).unlink()
 

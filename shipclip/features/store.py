@@ -23,9 +23,9 @@ import numpy as np
 from ..backbones.base import Backbone
 from . import segment as segments_of
 from .pixels import Views
-from .segment import Damaged, Segment, open_segment, stamp_of, write_segment
+from .segment import SUFFIX, Damaged, Segment, open_segment, stamp_of, write_segment
 
-FOLDER, SUFFIX = "encoded", ".safetensors"
+FOLDER = "encoded"
 ROWS = 1 << 14  # images that are copied at once
 
 
