@@ -1,13 +1,17 @@
-"""Memory for time: a part's activations are made again in the backward pass."""
+"""Memory for time: a part's activations are made again in the backward pass, where there is no room to hold them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
+
+from ..machine import free_memory
+
+SHARE = 0.5  # of the free memory: what is held for the backward pass takes no more
 
 
 def recomputed(function: Callable[..., Tensor], *args: Any) -> Tensor:
@@ -16,3 +20,22 @@ def recomputed(function: Callable[..., Tensor], *args: Any) -> Tensor:
     if not torch.is_grad_enabled():
         return function(*args)
     return checkpoint(function, *args, use_reentrant=False, preserve_rng_state=False)
+
+
+def in_parts(
+    function: Callable[..., Tensor], parts: Sequence[tuple[Any, ...]], sizes: Sequence[float], device: torch.device
+) -> list[Tensor]:
+    """What a function without random choices gives for each part: the same numbers, whatever is held and what not.
+
+    Args:
+        parts: its arguments.
+        sizes: bytes that each part's activations take until the backward pass. They are held while there is room, and
+            made again in the backward pass from the first part on that has none.
+        device: whose memory it is.
+    """
+    room = SHARE * free_memory(device) if torch.is_grad_enabled() else 0.0
+    found = []
+    for part, size in zip(parts, sizes, strict=True):
+        room -= size
+        found.append(function(*part) if room >= 0 else recomputed(function, *part))
+    return found

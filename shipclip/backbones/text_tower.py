@@ -12,22 +12,19 @@ transformer is causal, so three things may be left out without changing that row
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..machine import free_memory
 from ..profiling import a_part
 from . import frozen_text
 from .hooks import NONE, Hooks
 from .prompts import Prompts
-from .recompute import recomputed
+from .recompute import in_parts
 
 AT_ONCE = 1024  # prompts of a group in one pass; bounds the memory of large label spaces
-# Of the free memory: what is held for the backward pass takes no more, the rest is made again there.
-SHARE = 0.5
 HELD = (14, 24)  # numbers held for each number of a layer's input, by frozen_text and by the modules
 
 
@@ -78,20 +75,20 @@ class TextTower:
         return (self.ln_final(x) @ self.text_projection).unflatten(0, (layout.G, layout.S))  # (G, S, d)
 
     def _in_chunks(self, prompts: Prompts) -> Tensor:
-        """The prompts of each group in parts. As many as there is memory for are held for the backward pass, the others
-        made again there: the same numbers either way."""
+        """The prompts of each group in parts, held or recomputed."""
 
         def features(prefix: Tensor, suffix: Tensor, lengths: Tensor) -> Tensor:
             return self(Prompts(prefix, suffix, lengths))
 
-        each = prompts.suffix[:, :1].nbytes * self.layers * HELD[not frozen_text.suits(self, prompts)]
-        room = SHARE * free_memory(prompts.suffix.device) // each if torch.is_grad_enabled() else 0
-        found, done = [], 0
-        for part in zip(prompts.suffix.split(AT_ONCE, 1), prompts.lengths.split(AT_ONCE), strict=True):
-            done += part[0].shape[1]
-            made = features if done <= room else partial(recomputed, features)
-            found.append(made(prompts.prefix, *part))
-        return torch.cat(found, dim=1)
+        suffixes, lengths = prompts.suffix.split(AT_ONCE, 1), prompts.lengths.split(AT_ONCE)
+        parts = [(prompts.prefix, *part) for part in zip(suffixes, lengths, strict=True)]
+        sizes = [self.held(Prompts(*part)) for part in parts]
+        return torch.cat(in_parts(features, parts, sizes, prompts.suffix.device), dim=1)
+
+    def held(self, prompts: Prompts) -> int:
+        """Bytes, about, that a pass of these prompts takes until its backward pass."""
+        layer = prompts.prefix.nbytes + prompts.suffix.nbytes
+        return layer * self.layers * HELD[not frozen_text.suits(self, prompts)]
 
     def _attention(
         self, attn: nn.Module, x: Tensor, layout: Layout, layer: int, hooks: Hooks, eot_only: bool = False

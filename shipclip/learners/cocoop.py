@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from ..backbones.base import Backbone, normalise
 from ..backbones.prompts import ClassTokens, class_prompts, initial_context, words_of
-from ..backbones.recompute import recomputed
+from ..backbones.recompute import in_parts
+from ..backbones.text_tower import TextTower
 from ..options import option
 from ..rng import seeded, stream
 from ..texts import Texts
@@ -25,7 +26,7 @@ class CoCoOpOptions(LearnerOptions):
     n_ctx: int = option(16, least=1, most=1000)  # number of context vectors
     ctx_init: str = ""  # start from these words; sets the number of vectors
     # Image x class prompts in one pass of the text tower; bounds the memory of a step and of a test, whatever the batch
-    # and the number of classes are. 0: 512 on the CPU, 4096 on a GPU.
+    # and the number of classes are. 0: 512 on the CPU, 4096 on a GPU, and a step takes up to half of the free memory.
     prompts_at_once: int = option(0, least=0)
 
 
@@ -55,17 +56,24 @@ class CoCoOp(Learner):
         """Each image against the class features of its own prompts, (B, d) -> (B, C), PROMPTS_AT_ONCE at a time.
 
         Where there is more than one such chunk and something is learned, a chunk's activations are made again in the
-        backward pass, so only one chunk's are held at any time.
+        backward pass, so only one chunk's are held at any time; with PROMPTS_AT_ONCE 0 as many as there is memory for.
         """
         x = x.to(self.backbone.dtype)
         bias, C, most = self.meta_net(x), len(classes), self.prompts_at_once
         if len(x) * C <= most:
             return self._logits(x, bias, classes, scale)
-        images, parts = max(1, most // C), [classes.part(first, first + most) for first in range(0, C, most)]
-        rows = zip(x.split(images), bias.split(images), strict=True)
-        return torch.cat(
-            [torch.cat([recomputed(self._logits, *row, part, scale) for part in parts], 1) for row in rows]
-        )
+        images, columns = max(1, most // C), [classes.part(first, first + most) for first in range(0, C, most)]
+        rows = list(zip(x.split(images), bias.split(images), strict=True))
+        parts = [(*row, column, scale) for row in rows for column in columns]
+        found = in_parts(self._logits, parts, [self._held(*part) for part in parts], x.device)
+        across = [torch.cat(found[i : i + len(columns)], dim=1) for i in range(0, len(found), len(columns))]
+        return torch.cat(across)
+
+    def _held(self, x: Tensor, bias: Tensor, classes: ClassTokens, scale: float) -> float:
+        """Bytes that such a chunk takes until the backward pass; infinity where none is to be held."""
+        if self.options.prompts_at_once or not isinstance(self.backbone.text, TextTower):
+            return float("inf")
+        return self.backbone.text.held(class_prompts(self.ctx, classes, bias=bias))
 
     def _logits(self, x: Tensor, bias: Tensor, classes: ClassTokens, scale: float) -> Tensor:
         class_features = normalise(self.backbone.text(class_prompts(self.ctx, classes, bias=bias)))  # (B, C, d)

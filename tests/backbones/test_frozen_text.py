@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from shipclip.backbones import frozen_text, text_tower
+from shipclip.backbones import frozen_text, recompute, text_tower
 from shipclip.backbones.base import Backbone
 from shipclip.backbones.openai import package, use_gelu, wrap
 from shipclip.backbones.prompts import Prompts
@@ -75,12 +75,12 @@ def test_many_prompts_go_through_in_parts(exact: Backbone, monkeypatch: pytest.M
     torch.testing.assert_close(features, wanted, rtol=1e-10, atol=1e-10)
     torch.testing.assert_close(gradients, wanted_gradients, rtol=1e-8, atol=1e-10)
     made_again: list[int] = []
-    again = text_tower.recomputed
-    monkeypatch.setattr(text_tower, "recomputed", lambda *given: made_again.append(1) or again(*given))
+    again = recompute.recomputed
+    monkeypatch.setattr(recompute, "recomputed", lambda *given: made_again.append(1) or again(*given))
     monkeypatch.setattr(text_tower, "HELD", (1, 1))
-    each = 2 * 4 * 128 * 8 * exact.text.layers
-    for room, parts in ((0, 3), (3, 2), (6, 1), (7, 0)):  # with no memory, with some, with enough
-        monkeypatch.setattr(text_tower, "free_memory", lambda device, room=room: each * room / text_tower.SHARE)
+    row = 2 * 128 * 8 * exact.text.layers  # bytes of a position of both groups
+    for rows, parts in ((0, 3), (15, 2), (30, 1), (37, 0)):  # with no memory, with some, with enough
+        monkeypatch.setattr(recompute, "free_memory", lambda device, rows=rows: row * rows / recompute.SHARE)
         made_again.clear()
         features_too, gradients_too = both(exact, prompts, [prefix, suffix])[0]
         assert len(made_again) == 2 * parts and torch.equal(features_too, features)

@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from shipclip.backbones import recompute
 from shipclip.backbones.base import Backbone
 from shipclip.backbones.openai import package, wrap
+from shipclip.learners import cocoop
 from shipclip.learners.cocoop import CoCoOp, CoCoOpOptions
 from shipclip.texts import Texts
 from tests.clips import FP32, small_clip
@@ -38,6 +40,24 @@ def test_chunks_have_the_logits_and_gradients_of_one_pass(exact: Backbone, at_on
     torch.testing.assert_close(others, logits, rtol=1e-10, atol=1e-10)
     torch.testing.assert_close(other_gradients, gradients, rtol=1e-9, atol=1e-12)
     assert all(g.abs().max() > 0 for g in gradients)
+
+
+def test_chunks_are_held_where_there_is_memory_and_nothing_bounds_it(
+    exact: Backbone, monkeypatch: pytest.MonkeyPatch
+):
+    x = torch.nn.functional.normalize(torch.randn(4, exact.dim, dtype=torch.float64), dim=1)
+    made_again: list[int] = []
+    again = recompute.recomputed
+    monkeypatch.setattr(recompute, "recomputed", lambda *given: made_again.append(1) or again(*given))
+    monkeypatch.setattr(cocoop, "ON_CPU", 2)
+    wanted = logits_and_gradients(exact, x, 2)
+    assert len(made_again) == 12
+    for free, expected in ((2**50, 0), (0, 12)):
+        monkeypatch.setattr(recompute, "free_memory", lambda device, free=free: free)
+        made_again.clear()
+        (logits, gradients), (others, other_gradients) = wanted, logits_and_gradients(exact, x, 0)
+        assert len(made_again) == expected and torch.equal(others, logits)
+        assert all(torch.equal(*pair) for pair in zip(other_gradients, gradients, strict=True))
 
 
 def test_a_batch_has_the_gradient_of_its_images_one_by_one(exact: Backbone):
