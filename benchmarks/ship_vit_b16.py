@@ -5,7 +5,9 @@
 Weights are random, images MiniWorld's at 224 pixels (36 base classes, 36 new ones); everything else is
 configs/trainers/SHIP/vit_b16.yaml. Both sides train few epochs of each stage, and are extrapolated alike to the
 config's; so are the images that are encoded, by the seconds of some: ours once for each view, the plain loop's in every
-epoch, and on both sides each test image once. Loading CLIP and writing results is on neither side.
+epoch, and on both sides each test image once. Loading CLIP and writing results is on neither side. The last row is SHIP
+with TRAINER.SHIP.PREC bf16, which changes results in the third digit of a feature; the plain loop is float32, as the
+reference is.
 """
 
 from __future__ import annotations
@@ -55,29 +57,33 @@ def measure(args: argparse.Namespace, weights: Path) -> str:
     whole = config(args, weights)
     stages, views = (whole.TRAINER.SHIP.GENERATOR.EPOCHS, whole.OPTIM.MAX_EPOCH), whole.FEATURES.VIEWS
     few = ("OPTIM.MAX_EPOCH", str(args.epochs), "TRAINER.SHIP.GENERATOR.EPOCHS", str(args.epochs))
-    trainer = SHIP(config(args, weights, *few, "FEATURES.VIEWS", "1"))
-    method, plain = trainer.method, PlainLoop(trainer)
+    few = (*few, "FEATURES.VIEWS", "1", "TRAINER.SHIP.PREC")
+    ships = {precision: SHIP(config(args, weights, *few, precision)) for precision in ("fp32", "bf16")}
+    method, plain = ships["fp32"].method, PlainLoop(ships["fp32"])
     N, tests = len(method.task.train), len(method.task.test)
 
-    source = method.source
-    some = source.views(method.task.train[:SOME], training=True)
+    some = method.source.views(method.task.train[:SOME], training=True)
     encode(method.backbone, some)  # warms up
-    ours_image = seconds(lambda: encode(method.backbone, some)) / SOME
-    plain_image = seconds(lambda: plain.encode(torch.arange(SOME), torch.zeros(SOME, dtype=torch.long))) / SOME
-    # what is learned from features does not hang on what they are
-    labels = torch.tensor([item.label for item in method.task.train])
-    source._banks["augmented"] = FeatureBank(images(method.backbone, N)[None], labels)
-    first = seconds(lambda: methods.fit_generator(method, Run()))
-    second = seconds(lambda: methods.tune(method, trainer.session.stage, Run()))
-
+    image = seconds(lambda: plain.encode(torch.arange(SOME), torch.zeros(SOME, dtype=torch.long))) / SOME
+    rates = [f"plain loop {1 / image:.1f}"]
     found: list[Any] = []
-    plain_first = seconds(lambda: found.append(plain.stage1(args.epochs)))
-    plain_second = seconds(lambda: plain.stage2(found[0][0], args.epochs))
+    times = seconds(lambda: found.append(plain.stage1(args.epochs)))
+    times = times, seconds(lambda: plain.stage2(found[0][0], args.epochs))
+    measured = [("plain loop", tests, image, times)]
+    labels = torch.tensor([item.label for item in method.task.train])
+    bank = FeatureBank(images(method.backbone, N)[None], labels)  # what is learned from hangs not on what it is
+    for precision, trainer in ships.items():
+        method = trainer.method
+        encode(method.backbone, some)
+        image = seconds(lambda method=method: encode(method.backbone, some)) / SOME
+        rates.append(f"{precision} {1 / image:.1f}")
+        method.source._banks["augmented"] = bank
+        first = seconds(lambda method=method: methods.fit_generator(method, Run()))
+        stage = trainer.session.stage
+        times = first, seconds(lambda method=method, stage=stage: methods.tune(method, stage, Run()))
+        measured.append((f"SHIP, {precision}", views * N + tests, image, times))
     rows = []
-    for name, count, image, times in (
-        ("plain loop", tests, plain_image, (plain_first, plain_second)),
-        ("SHIP", views * N + tests, ours_image, (first, second)),
-    ):
+    for name, count, image, times in measured:
         parts = [count * image, *(t / args.epochs * e for t, e in zip(times, stages, strict=True))]
         rows.append([name, f"{count:,}", *parts, sum(parts)])
     theirs = rows[0][-1]
@@ -85,8 +91,8 @@ def measure(args: argparse.Namespace, weights: Path) -> str:
         row.append(theirs / row[-1])
     head = ["", "images encoded beside", "encoding (s)", f"stage 1, {stages[0]} epochs (s)"]
     head += [f"stage 2, {stages[1]} epochs (s)", "all (s)", "times faster"]
-    rate = f"{1 / ours_image:.1f} images/s encoded, the plain loop {1 / plain_image:.1f}"
-    facts = f"torch {torch.__version__}, {profiling.threads()}, {N} images of {method.n_base} base classes; {rate}"
+    facts = f"torch {torch.__version__}, {profiling.threads()}, {N} images of {method.n_base} base classes"
+    facts += f"; images/s encoded: {', '.join(rates)}"
     return f"{facts}\n{tabulate(rows, head, floatfmt='.1f')}"
 
 

@@ -1,12 +1,12 @@
 """Training steps through the text tower, ViT-B/16's shape, against the 77-token pass: seconds and memory in one run.
 
-    python -m benchmarks.steps [--repeats 2] [--only CoCoOp]
+    python -m benchmarks.steps [--repeats 2] [--only CoCoOp] [--precision bf16]
 
-Every step is forward and backward, float32, with random weights. The 77-token pass costs the same for any prompt, so it
-is measured on PLAIN prompts, as many as fit a small machine, and its seconds are extrapolated to the row's prompts; so
-is its memory, but for CoCoOp's row, where eight plain steps of batch 1 need the memory of one. Memory is the peak of
-the process above what it held before the step (Linux alone). The share of the peak is that of a float32 matrix product,
-measured beforehand.
+Every step is forward and backward, with random weights, both sides in float32 or under the same autocast. The 77-token
+pass costs the same for any prompt, so it is measured on PLAIN prompts, as many as fit a small machine, and its seconds
+are extrapolated to the row's prompts; so is its memory, but for CoCoOp's row, where eight plain steps of batch 1 need
+the memory of one. Memory is the peak of the process above what it held before the step (Linux alone). The share of the
+peak is that of a float32 matrix product, measured beforehand.
 """
 
 from __future__ import annotations
@@ -39,9 +39,11 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--only", default="", help="rows whose name begins so")
+    parser.add_argument("--precision", default="fp32", choices=("fp32", "amp", "bf16"), help="of both sides")
     args = parser.parse_args()
     model = random_clip(*SHAPE).to(args.device)
-    clip = wrap(model, Precision("fp32", device_type=args.device), "ViT-B/16's text tower")
+    precision = Precision.choose(args.precision, args.device)
+    clip = wrap(model, precision, "ViT-B/16's text tower")
     best = matrix_peak(args.device)
     plain, plain_memory, _ = measure(plain_step(clip), clip, args.repeats)
     rows = []
@@ -67,7 +69,8 @@ def main() -> None:
     for row in rows:
         row[-1] /= best
     where = f"{torch.get_num_threads()} threads" if args.device == "cpu" else torch.cuda.get_device_name()
-    print(f"torch {torch.__version__}, {args.device}, {where}, matrix peak {best / 1e9:.0f} GFLOP/s")
+    where = f"{args.device}, {where}, {precision.name}"
+    print(f"torch {torch.__version__}, {where}, matrix peak in float32 {best / 1e9:.0f} GFLOP/s")
     head = ["step", "prompts", "77 tokens (s)", "ours (s)", "ratio", "prompts/s", "77 tokens (MiB)", "ours (MiB)"]
     print(tabulate(rows, [*head, "of peak"], floatfmt=("", "", ".2f", ".3f", ".1f", ".0f", ".0f", ".0f", ".2f")))
 
@@ -78,7 +81,18 @@ def main() -> None:
 def plain_step(clip: Backbone) -> Step:
     ctx = torch.randn(N_CTX, clip.width, device=clip.device).mul_(0.02).requires_grad_()
     forward = PlainPass(clip, CALTECH101[:PLAIN])
-    return lambda: forward(ctx).square().sum().backward()
+    return descent(clip, lambda: forward(ctx).square().sum())
+
+
+def descent(clip: Backbone, loss: Callable[[], torch.Tensor]) -> Step:
+    """A loss in the backbone's precision, and its backward pass."""
+
+    def step() -> None:
+        with clip.precision.training_step():
+            value = loss()
+        value.backward()
+
+    return step
 
 
 def names(count: int) -> list[str]:
@@ -90,7 +104,7 @@ def coop(classes: int, n_ctx: int) -> Callable[[Backbone], Step]:
     def make(clip: Backbone) -> Step:
         learner = CoOp(clip, CALTECH101 if classes == 100 else names(classes), CoOpOptions(n_ctx=n_ctx), 1, Texts())
         x, labels = images(clip, 32), torch.arange(32, device=clip.device) % classes
-        return lambda: learner.loss(x, labels)["loss"].backward()
+        return descent(clip, lambda: learner.loss(x, labels)["loss"])
 
     return make
 
@@ -98,7 +112,7 @@ def coop(classes: int, n_ctx: int) -> Callable[[Backbone], Step]:
 def cocoop(clip: Backbone) -> Step:
     learner = CoCoOp(clip, CALTECH101[:50], CoCoOpOptions(n_ctx=4, prompts_at_once=100), 1, Texts())
     x, labels = images(clip, 8), torch.arange(8, device=clip.device)
-    return lambda: learner.loss(x, labels)["loss"].backward()
+    return descent(clip, lambda: learner.loss(x, labels)["loss"])
 
 
 def stage1(clip: Backbone) -> Step:
@@ -110,11 +124,11 @@ def stage1_of(vae: VAE, shown: int) -> Step:
     x, labels = images(vae.backbone, 256), torch.arange(256) % shown
     noise = torch.randn_like(x)
 
-    def step() -> None:
+    def loss() -> torch.Tensor:
         reconstruction, kl, _ = vae.elbo_terms(x, labels, noise)
-        (reconstruction + kl).backward()
+        return reconstruction + kl
 
-    return step
+    return descent(vae.backbone, loss)
 
 
 def images(clip: Backbone, count: int) -> torch.Tensor:

@@ -99,6 +99,7 @@ def export(
         raise UserError(f"there is no format {format} in {precision}: choose one of {', '.join(FILES)}, fp32 or fp16")
     _refuse(model, folder, format, precision)
     frozen = model.frozen().eval()
+    frozen.encode = model.backbone.unrounded().encode_image  # other programs have no autocast
     images, kind = _photographs(model, photos)
     wanted = _run(lambda x: frozen(x)[:2], images)
     if precision == "fp16":

@@ -24,7 +24,9 @@ class Precision:
       there is no loss scaling, as in CoOp.
     * amp: weights in float32, training steps under float16 autocast with a gradient scaler; evaluation and
       the image tower in plain float32.
-    * bf16: the same with bfloat16, which needs no scaler.
+    * bf16: weights in float32, training steps and the encoding of images under bfloat16 autocast, which needs no
+      scaler; everything else in plain float32. Features have about three digits. For a GPU, or a CPU that multiplies
+      bfloat16 matrices (AMX).
 
     Attributes:
         name: one of the above.
@@ -55,9 +57,27 @@ class Precision:
         """The context in which a training step computes its loss."""
         return torch.autocast(self.device_type, self.autocast) if self.autocast else nullcontext()
 
+    def encoding(self) -> AbstractContextManager:
+        """The context in which images are encoded."""
+        return torch.autocast(self.device_type, torch.bfloat16) if self.rounds_images else nullcontext()
+
+    @property
+    def rounds_images(self) -> bool:
+        """Whether image features are others than in fp32, from the same weights."""
+        return self.name == "bf16"
+
     def scaler(self) -> torch.amp.GradScaler | None:
         """A gradient scaler, for amp alone."""
         return torch.amp.GradScaler(self.device_type) if self.name == "amp" else None
+
+
+def product(a: Tensor, b: Tensor) -> Tensor:
+    """a @ b; where autocast is on in float32, for cosines that tell classes apart differ by hundredths."""
+    kind = a.device.type
+    if not torch.is_autocast_enabled(kind):
+        return a @ b
+    with torch.autocast(kind, enabled=False):
+        return a.float() @ b.float()
 
 
 def device_of(name: str | torch.device | None) -> torch.device:

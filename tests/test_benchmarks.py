@@ -80,5 +80,6 @@ def test_the_published_shape_is_measured(data: Path, tmp_path: Path, monkeypatch
     torch.save(ship_vit_b16.random_clip(*ship_vit_b16.VIT_B16).state_dict(), weights)
     told = ship_vit_b16.measure(Namespace(epochs=1, shots=2, root=str(data)), weights)
     assert "72 images of 36 base classes" in told and "stage 1, 50 epochs" in told
-    plain, ours = told.splitlines()[-2:]
-    assert plain.split()[-1] == "1.0" and float(ours.split()[-1]) > 0
+    plain, *ours = told.splitlines()[-3:]
+    assert plain.split()[-1] == "1.0" and all(float(row.split()[-1]) > 0 for row in ours)
+    assert [row.split()[:2] for row in ours] == [["SHIP,", "fp32"], ["SHIP,", "bf16"]]

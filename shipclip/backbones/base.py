@@ -7,6 +7,7 @@ divided by.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -121,7 +122,17 @@ class Backbone:
     @a_part("encoding", key=lambda images: images.shape)
     def encode_image(self, images: Tensor) -> Tensor:
         """L2-normalised image features of (B, 3, R, R) images, float32: (B, d)."""
-        return normalise(self.image(images.to(self.device, self.dtype)).float())
+        with self.precision.encoding():
+            features = self.image(images.to(self.device, self.dtype))
+        return normalise(features.float())
+
+    def unrounded(self) -> Backbone:
+        """The same model, whose images are encoded in the type of its weights."""
+        if not self.precision.rounds_images:
+            return self
+        other = copy.copy(self)
+        other.precision = Precision("fp32", device_type=self.precision.device_type)
+        return other
 
     # -- texts ------------------------------------------------------------------------------------------
 
@@ -197,7 +208,8 @@ class Backbone:
     @cached_property
     def fingerprint(self) -> str:
         """A digest of all weights, their precision and activation; equal digests give equal features."""
-        digest = hashlib.sha256(f"{self.precision.name} {self._activation()}".encode())
+        rounded = " images" if self.precision.rounds_images else ""
+        digest = hashlib.sha256(f"{self.precision.name}{rounded} {self._activation()}".encode())
         for key, value in self.model.state_dict().items():
             raw = value.detach().cpu().contiguous().flatten().view(torch.uint8)
             digest.update(f"{key} {tuple(value.shape)} {value.dtype}".encode())

@@ -1,4 +1,4 @@
-"""The causal text tower in full precision, written for a CPU: the same numbers with fewer passes over memory.
+"""The frozen causal text tower, written for a CPU: the same numbers with fewer passes over memory.
 
 `TextTower` says what may be left out. Beyond that, here:
 
@@ -9,12 +9,14 @@
   q . (W_k a_j) = (W_k^T q) . a_j, and sum_j p_j W_v a_j = W_v sum_j p_j a_j;
 * layer norm, linear, activation and linear keep one hidden tensor for the backward pass, not four.
 
-The weights are frozen: gradients reach the prompts alone.
+Under bfloat16 autocast the linear layers before the last one, forward and backward, are multiplied in bfloat16 with
+weights that were rounded once; residuals, norms and attention stay in float32. The weights are frozen: gradients reach
+the prompts alone.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -28,13 +30,18 @@ if TYPE_CHECKING:
 
 QUICK = 1.702  # QuickGELU(x) = x * sigmoid(1.702 x) = SiLU(1.702 x) / 1.702
 FULL = (torch.float32, torch.float64)
+custom_fwd = torch.amp.custom_fwd(device_type="cpu")  # a backward pass has the forward pass's autocast: none
+custom_bwd = torch.amp.custom_bwd(device_type="cpu")
 
 
 def suits(tower: TextTower, prompts: Prompts) -> bool:
-    """Whether this pass computes what the tower's modules would: frozen, in one full precision, on the CPU."""
+    """Whether this pass computes what the tower's modules would: frozen, in one full precision, or in float32 under
+    bfloat16 autocast, on the CPU."""
     weight = tower.text_projection
     same = prompts.prefix.dtype == prompts.suffix.dtype == weight.dtype
-    plain = same and weight.dtype in FULL and weight.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+    plain = same and weight.dtype in FULL and weight.device.type == "cpu"
+    if torch.is_autocast_enabled("cpu"):
+        plain = plain and weight.dtype == torch.float32 and torch.get_autocast_dtype("cpu") == torch.bfloat16
     return plain and not weight.requires_grad and all(_known(block) for block in tower.blocks)
 
 
@@ -45,31 +52,71 @@ def _known(block: nn.Module) -> bool:
     return not scaled and (exact or kind.__name__ == "QuickGELU") and block.mlp.c_fc.weight.dtype in FULL
 
 
+class Linears(NamedTuple):
+    """The linear layers of a block, in the type that they are multiplied in."""
+
+    qkv: tuple[Tensor, Tensor]  # weight, bias
+    out: tuple[Tensor, Tensor]
+    fc: tuple[Tensor, Tensor]
+    proj: tuple[Tensor, Tensor]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.qkv[0].dtype
+
+    @staticmethod
+    def of(block: nn.Module) -> Linears:
+        attn, mlp = block.attn, block.mlp
+        pairs = [(attn.in_proj_weight, attn.in_proj_bias)]
+        return Linears(*pairs, *((m.weight, m.bias) for m in (attn.out_proj, mlp.c_fc, mlp.c_proj)))
+
+
+def linears(tower: TextTower) -> list[Linears]:
+    """Of the tower's blocks. Rounded ones are kept with the tower until its weights change."""
+    own = [Linears.of(block) for block in tower.blocks]
+    if not torch.is_autocast_enabled("cpu"):
+        return own
+    weights = [x for block in own for pair in block for x in pair]
+    state = [(x.data_ptr(), x._version) for x in weights]
+    kept = tower.__dict__.get("_rounded")
+    if not kept or kept[0] != state:
+        kept = state, [Linears(*((w.bfloat16(), b.bfloat16()) for w, b in block)) for block in own]
+        tower.__dict__["_rounded"] = kept
+    return kept[1]
+
+
 def run(tower: TextTower, prompts: Prompts, layout: Layout) -> Tensor:
     """Text features of all prompts, not normalised: (G, S, d)."""
+    layers = linears(tower)
+    with torch.autocast("cpu", enabled=False):
+        return _run(tower, layers, prompts, layout)
+
+
+def _run(tower: TextTower, layers: list[Linears], prompts: Prompts, layout: Layout) -> Tensor:
     G, S, P, M, H = layout.G, layout.S, layout.P, layout.M, tower.heads
     shared = G > 1 and prompts.suffix.stride(0) == 0
     prefix = (prompts.prefix + tower.positional_embedding[:P]).flatten(0, 1)  # (GP, w)
     own = (prompts.suffix[:1] if shared else prompts.suffix) + tower.positional_embedding[P : P + M]
     suffix = layout.pack(own.flatten(0, 2), 1 if shared else G)  # (tokens, w), of one group where they are shared
 
-    for i, block in enumerate(tower.blocks[:-1]):
+    for i, (block, own) in enumerate(zip(tower.blocks[:-1], layers[:-1], strict=True)):
         if i == 0:
-            qkv0, qkv1 = _qkv(block, prefix), _qkv(block, suffix)
+            qkv0, qkv1 = _qkv(block, own, prefix), _qkv(block, own, suffix)
             if shared:
                 qkv1, suffix = qkv1.repeat(G, 1), suffix.repeat(G, 1)
             x = torch.cat([prefix, suffix])  # (N, w), N = GP + tokens
         else:
-            qkv0, qkv1 = _qkv(block, x).split([G * P, len(x) - G * P])
+            qkv0, qkv1 = _qkv(block, own, x).split([G * P, len(x) - G * P])
         y = _Attention.apply(qkv0, qkv1, layout, H)
-        x = _add_linear(x, y, block.attn.out_proj)
-        x = _MLP.apply(x, block)
+        x = _add_linear(x, y, own.out)
+        x = _MLP.apply(x, block, own)
     if len(tower.blocks) == 1:
         x = torch.cat([prefix, suffix.repeat(G, 1) if shared else suffix])
 
-    block = tower.blocks[-1]  # only the EOT rows go through it, attending to all the others
+    block, own = tower.blocks[-1], Linears.of(tower.blocks[-1])
+    # Only the EOT rows go through it, attending to all the others.
     y = _eot_attention(block.attn, _norm(block.ln_1, x), layout, H)  # (GS, w)
-    x = _MLP.apply(_add_linear(x.index_select(0, layout.eot), y, block.attn.out_proj), block)
+    x = _MLP.apply(_add_linear(x.index_select(0, layout.eot), y, own.out), block, own)
     return (_norm(tower.ln_final, x) @ tower.text_projection).unflatten(0, (G, S))  # (G, S, d)
 
 
@@ -77,52 +124,60 @@ def _norm(ln: nn.LayerNorm, x: Tensor) -> Tensor:
     return F.layer_norm(x, ln.normalized_shape, ln.weight, ln.bias, ln.eps)
 
 
-def _qkv(block: nn.Module, x: Tensor) -> Tensor:
+def _qkv(block: nn.Module, own: Linears, x: Tensor) -> Tensor:
     """(N, w) -> (N, 3w)"""
-    return F.linear(_norm(block.ln_1, x), block.attn.in_proj_weight, block.attn.in_proj_bias)
+    return F.linear(_norm(block.ln_1, x).to(own.dtype), *own.qkv).to(x.dtype)
 
 
-def _add_linear(x: Tensor, y: Tensor, linear: nn.Linear) -> Tensor:
+def _add_linear(x: Tensor, y: Tensor, linear: tuple[Tensor, Tensor]) -> Tensor:
     """x + linear(y); where nothing is learned x is overwritten."""
+    weight, bias = linear
+    if weight.dtype != x.dtype:
+        y = F.linear(y.to(weight.dtype), weight, bias)
+        return x + y if torch.is_grad_enabled() else x.add_(y)
     if torch.is_grad_enabled():
-        return torch.addmm(x + linear.bias, y, linear.weight.t())
-    return x.add_(linear.bias).addmm_(y, linear.weight.t())
+        return torch.addmm(x + bias, y, weight.t())
+    return x.add_(bias).addmm_(y, weight.t())
 
 
 class _MLP(torch.autograd.Function):
     """x + mlp(ln_2(x)), (N, w) -> (N, w). Kept for the backward pass: x and the hidden layer before its activation."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, block: nn.Module) -> Tensor:
-        ln, fc, proj = block.ln_2, block.mlp.c_fc, block.mlp.c_proj
+    @custom_fwd
+    def forward(ctx: Any, x: Tensor, block: nn.Module, own: Linears) -> Tensor:
+        ln, (fc, fc_bias), (proj, proj_bias) = block.ln_2, own.fc, own.proj
         k = 1.0 if isinstance(block.mlp.gelu, nn.GELU) else QUICK
         a, mean, rstd = torch.native_layer_norm(x, ln.normalized_shape, ln.weight, ln.bias, ln.eps)
-        h = torch.addmm(fc.bias, a, fc.weight.t(), beta=k, alpha=k)  # (N, 4w)
+        h = torch.addmm(fc_bias, a.to(own.dtype), fc.t(), beta=k, alpha=k)  # (N, 4w)
         if ctx.needs_input_grad[0]:
-            ctx.block = block
+            ctx.block, ctx.own = block, own
             ctx.save_for_backward(x, mean, rstd, h)
-            z, out = F.gelu(h) if k == 1 else F.silu(h), x + proj.bias
+            z, out = F.gelu(h) if k == 1 else F.silu(h), x + proj_bias
         else:
-            z, out = F.gelu(h) if k == 1 else F.silu(h, inplace=True), x.add_(proj.bias)
+            z, out = F.gelu(h) if k == 1 else F.silu(h, inplace=True), x.add_(proj_bias)
             ctx.mark_dirty(x)
-        return out.addmm_(z, proj.weight.t(), alpha=1 / k)
+        if z.dtype != out.dtype:
+            return out.add_(z @ proj.t(), alpha=1 / k)
+        return out.addmm_(z, proj.t(), alpha=1 / k)
 
     @staticmethod
     @once_differentiable
+    @custom_bwd
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, mean, rstd, h = ctx.saved_tensors
-        block, ln = ctx.block, ctx.block.ln_2
-        g = grad @ block.mlp.c_proj.weight  # k and 1 / k cancel
+        own, ln = ctx.own, ctx.block.ln_2
+        g = grad.to(own.dtype) @ own.proj[0]  # k and 1 / k cancel
         g = (
             torch.ops.aten.gelu_backward(g, h)
-            if isinstance(block.mlp.gelu, nn.GELU)
+            if isinstance(ctx.block.mlp.gelu, nn.GELU)
             else torch.ops.aten.silu_backward(g, h)
         )
-        g = g @ block.mlp.c_fc.weight
+        g = (g @ own.fc[0]).to(x.dtype)
         (dx, _, _) = torch.ops.aten.native_layer_norm_backward(
             g, x, ln.normalized_shape, mean, rstd, ln.weight, ln.bias, [True, False, False]
         )
-        return dx.add_(grad), None
+        return dx.add_(grad), None, None
 
 
 class _Attention(torch.autograd.Function):
@@ -132,6 +187,7 @@ class _Attention(torch.autograd.Function):
     """
 
     @staticmethod
+    @custom_fwd
     def forward(ctx: Any, qkv0: Tensor, qkv1: Tensor, layout: Layout, H: int) -> Tensor:
         G, S, P, M = layout.G, layout.S, layout.P, layout.M
         w = qkv0.shape[1] // 3
@@ -156,6 +212,7 @@ class _Attention(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
+    @custom_bwd
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         layout, H = ctx.layout, ctx.heads
         G, S, P, M = layout.G, layout.S, layout.P, layout.M

@@ -2,6 +2,9 @@
 
 The feature is one row, the class embedding's. In the last layer that row alone needs a query and an MLP; of the patches
 only keys and values are asked for. With four layers that saves a fifth of the work, with ViT-B's twelve a fifteenth.
+
+Where no gradient is wanted, the hidden layer of an MLP, the largest thing there is, is overwritten by its activation,
+on a CPU piece by piece, as its cache takes them: the same bits, with less than half of the passes over memory.
 """
 
 from __future__ import annotations
@@ -11,7 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..profiling import a_part
+from .frozen_text import QUICK
 from .hooks import NONE, Hooks
+
+PIECE = 1 << 18  # numbers that a CPU's core keeps at hand
 
 
 class ImageTower:
@@ -41,7 +47,7 @@ class ImageTower:
         for i, block in enumerate(self.blocks[:-1]):
             x = _replace(x, hooks.deep.get(i))
             x = x + _attention(block.attn, block.ln_1(x), i, hooks)
-            x = x + block.mlp(block.ln_2(x))
+            x = x + _mlp(block.mlp, block.ln_2(x))
         i, last = self.layers - 1, self.blocks[-1]
         x = _replace(x, hooks.deep.get(i))
         x = x[:, :1] + _attention(last.attn, last.ln_1(x), i, hooks, first_only=True)
@@ -63,3 +69,17 @@ def _attention(attn: nn.MultiheadAttention, x: Tensor, layer: int, hooks: Hooks,
     q = q[:, :1] if first_only else q  # (B, N, H, dh)
     y = F.scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2))
     return attn.out_proj(y.transpose(1, 2).flatten(2))
+
+
+def _mlp(mlp: nn.Module, x: Tensor) -> Tensor:
+    """The MLP of a layer, (B, N, w) -> (B, N, w), the bits of its own pass."""
+    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return mlp(x)
+    hidden = mlp.c_fc(x)  # (B, N, 4w)
+    rows = hidden.flatten(0, 1)
+    for piece in rows.split(max(1, PIECE // rows.shape[1])) if rows.device.type == "cpu" else (rows,):
+        if isinstance(mlp.gelu, nn.GELU):
+            torch.ops.aten.gelu_(piece, approximate=mlp.gelu.approximate)
+        else:  # QuickGELU, x * sigmoid(1.702 x)
+            piece.mul_(torch.mul(piece, QUICK).sigmoid_())
+    return mlp.c_proj(hidden)

@@ -17,7 +17,7 @@ from ..backbones.base import normalise
 from ..features.bank import FeatureBank
 from ..optim import EPOCHS
 from ..options import option
-from ..precision import update
+from ..precision import product, update
 from . import prompt_decoder
 from .base import GENERATORS, WIDTH, FeatureGenerator, GeneratorOptions, initialise
 
@@ -73,7 +73,7 @@ class Autoencoder(FeatureGenerator):
             labels: classes of the images, (B,).
             noise: draws from N(0, I), (B, d).
         """
-        mean, log_var = self.encoder(x)
+        mean, log_var = (out.to(x.dtype) for out in self.encoder(x))  # the KL term is a difference of near numbers
         z = mean + (log_var / 2).exp() * noise
         x_hat = self.decode(z, labels)
         reconstruction = (x_hat - x).square().sum(dim=1).mean()
@@ -152,7 +152,7 @@ def contrast(x: Tensor, x_hat: Tensor, labels: Tensor, scale: float) -> Tensor:
     labels = labels.to(x.device, non_blocking=True)
     itself = torch.eye(len(x), dtype=torch.bool, device=x.device)
     same = (labels[:, None] == labels) & ~itself  # (B, B)
-    log_p = (scale * x @ x_hat.T).float().masked_fill(itself, float("-inf")).log_softmax(dim=1)
+    log_p = product(scale * x, x_hat.T).float().masked_fill(itself, float("-inf")).log_softmax(dim=1)
     shared = same.any(dim=1)
     counted = same | ~shared[:, None]  # the others' sums are finite, and left out: no row is picked, so nobody waits
     nats = -log_p.masked_fill(~counted, float("-inf")).logsumexp(dim=1)

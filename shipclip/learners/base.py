@@ -21,7 +21,7 @@ from ..errors import UserError
 from ..features.bank import FeatureBank
 from ..names import numbered
 from ..options import checked, option
-from ..precision import NAMES
+from ..precision import NAMES, product
 from ..registry import Registry
 from ..texts import Texts
 
@@ -57,7 +57,7 @@ class CosineClassifier:
     scale: float
 
     def __call__(self, features: Tensor) -> Tensor:
-        return self.scale * features.to(self.class_features.dtype) @ self.class_features.T  # (B, C)
+        return product(self.scale * features.to(self.class_features.dtype), self.class_features.T)  # (B, C)
 
 
 class Learner(nn.Module):

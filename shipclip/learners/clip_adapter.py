@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..backbones.base import Backbone, normalise
 from ..options import option
+from ..precision import product
 from ..rng import seeded
 from ..texts import Texts
 from .base import LEARNERS, Classifier, Learner, LearnerOptions
@@ -42,7 +43,7 @@ class AdapterClassifier:
         return normalise(self.ratio * self.adapter(features) + (1 - self.ratio) * features)
 
     def __call__(self, x: Tensor) -> Tensor:
-        return self.scale * self.adapt(x.to(torch.float32)) @ self.text.T  # (B, C)
+        return product(self.scale * self.adapt(x.to(torch.float32)), self.text.T)  # (B, C)
 
 
 @LEARNERS.register

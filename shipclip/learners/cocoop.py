@@ -14,6 +14,7 @@ from ..backbones.prompts import ClassTokens, class_prompts, initial_context, wor
 from ..backbones.recompute import in_parts
 from ..backbones.text_tower import TextTower
 from ..options import option
+from ..precision import product
 from ..rng import seeded, stream
 from ..texts import Texts
 from .base import LEARNERS, Classifier, Learner, LearnerOptions
@@ -77,7 +78,7 @@ class CoCoOp(Learner):
 
     def _logits(self, x: Tensor, bias: Tensor, classes: ClassTokens, scale: float) -> Tensor:
         class_features = normalise(self.backbone.text(class_prompts(self.ctx, classes, bias=bias)))  # (B, C, d)
-        return scale * (class_features @ x[..., None].to(class_features.dtype)).squeeze(-1)
+        return scale * product(class_features, x[..., None].to(class_features.dtype)).squeeze(-1)
 
     @property
     def prompts_at_once(self) -> int:

@@ -10,6 +10,7 @@ from torch import nn
 
 from ..backbones.base import Backbone
 from ..options import option
+from ..precision import product
 from ..texts import Texts
 from .base import LEARNERS, Classifier, ClassLearner, LearnerOptions
 
@@ -39,4 +40,4 @@ class LinearProbe(ClassLearner):
         known = place >= 0
         weight = torch.where(known[:, None], self.weight[place], self.text_features(names))
         bias = torch.where(known, self.bias[place], 0.0)
-        return lambda x: factor * x.to(weight.dtype) @ weight.T + bias  # (B, C)
+        return lambda x: product(factor * x.to(weight.dtype), weight.T) + bias  # (B, C)

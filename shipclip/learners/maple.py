@@ -16,6 +16,7 @@ from ..backbones.prompts import Prompts
 from ..backbones.towers import need_transformers
 from ..errors import UserError
 from ..options import option
+from ..precision import product
 from ..rng import seeded, stream
 from ..texts import Texts
 from .base import LEARNERS, Classifier, Learner, LearnerOptions
@@ -99,6 +100,6 @@ class MaPLe(Learner):
 
         def logits(x: Tensor) -> Tensor:
             features = normalise(self.backbone.image(x.to(self.backbone.dtype), hooks))
-            return factor * features @ class_features.T  # (B, C)
+            return product(factor * features, class_features.T)  # (B, C)
 
         return logits

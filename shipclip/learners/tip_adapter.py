@@ -13,6 +13,7 @@ from ..backbones.base import Backbone, normalise
 from ..errors import UserError
 from ..features.bank import FeatureBank
 from ..options import option
+from ..precision import product
 from ..texts import Texts
 from .base import LEARNERS, Classifier, ClassLearner, LearnerOptions, TrainingFreeOptions
 
@@ -53,15 +54,15 @@ class CacheClassifier:
 
     def __call__(self, x: Tensor) -> Tensor:
         x = x.to(self.keys.dtype)
-        affinity = x @ self.keys.T  # (B, N)
+        affinity = product(x, self.keys.T)  # (B, N)
         votes = counted(torch.exp(-self.beta * (1 - affinity)), self.votes, len(self.text))
-        return self.scale * x @ self.text.T + self.alpha * votes  # (B, C)
+        return product(self.scale * x, self.text.T) + self.alpha * votes  # (B, C)
 
 
 def counted(weights: Tensor, votes: Tensor, classes: int) -> Tensor:
     """Weights of votes (B, N), summed for each class: (B, C)."""
     if votes.dim() == 2:
-        return weights @ votes
+        return product(weights, votes)
     sums = weights.new_zeros(weights.shape[0], classes + 1)
     return sums.scatter_add(1, votes.expand(weights.shape[0], -1), weights)[:, :classes]
 

@@ -85,3 +85,44 @@ def test_many_prompts_go_through_in_parts(exact: Backbone, monkeypatch: pytest.M
         features_too, gradients_too = both(exact, prompts, [prefix, suffix])[0]
         assert len(made_again) == 2 * parts and torch.equal(features_too, features)
         assert all(torch.equal(*pair) for pair in zip(gradients_too, gradients, strict=True))
+
+
+@pytest.mark.parametrize("kind", ["quickgelu", "gelu"])
+def test_bfloat16_stays_near_float32(kind: str):
+    clip = small_clip()
+    if kind == "gelu":
+        use_gelu(clip.model)
+    torch.manual_seed(0)
+    prefix = clip.embed(torch.randint(1000, (2, 3))).requires_grad_()
+    suffix = clip.embed(torch.randint(1000, (2, 5, 4))).requires_grad_()
+    prompts = Prompts(prefix, suffix, torch.tensor([4, 2, 1, 3, 4]))
+
+    def passed() -> tuple[Tensor, tuple[Tensor, ...]]:
+        features = clip.text(prompts)
+        weight = torch.linspace(-1, 1, features.numel()).view_as(features)
+        return features, torch.autograd.grad((features * weight).sum(), [prefix, suffix])
+
+    features, gradients = passed()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert frozen_text.suits(clip.text, prompts)
+        rough, rough_gradients = passed()  # the backward pass as well, which somebody may do
+        with torch.no_grad():
+            torch.testing.assert_close(clip.text(prompts), rough, rtol=1e-2, atol=1e-2)
+    assert rough.dtype == torch.float32 and not torch.equal(rough, features)
+    for one, other in zip((features, *gradients), (rough, *rough_gradients), strict=True):
+        assert torch.cosine_similarity(one.flatten(), other.flatten(), dim=0) > 0.999
+        assert ((one - other).norm() / one.norm()).item() < 0.05
+    with torch.autocast("cpu", torch.float16):
+        assert not frozen_text.suits(clip.text, prompts)
+
+
+def test_rounded_weights_are_made_once_and_again_when_the_weights_change():
+    clip = small_clip()
+    prompts = clip.text_prompts(["a red ball", "a dog"])
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        features = clip.text(prompts)
+        first = frozen_text.linears(clip.text)
+        assert frozen_text.linears(clip.text) is first and first[0].dtype == torch.bfloat16
+        clip.model.transformer.resblocks[0].mlp.c_fc.weight.mul_(1.5)
+        assert not torch.equal(clip.text(prompts), features)
+    assert frozen_text.linears(clip.text)[0].dtype == torch.float32

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
+from shipclip.backbones import image_tower
 from shipclip.backbones.base import Backbone
-from shipclip.backbones.openai import random_clip, wrap
+from shipclip.backbones.openai import random_clip, use_gelu, wrap
 from tests.clips import FP32
 
 
@@ -33,3 +35,25 @@ def test_features_do_not_depend_on_the_other_images_of_the_batch():
     images = torch.randn(4, 3, 64, 64)
     with torch.no_grad():
         torch.testing.assert_close(clip.image(images)[2:3], clip.image(images[2:3]), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["quickgelu", "gelu", "tanh"])
+@pytest.mark.parametrize("piece", [700, 1 << 18])  # a row at a time, all at once
+@pytest.mark.parametrize("low", [False, True])
+def test_a_hidden_layer_that_is_overwritten_has_the_bits_of_its_own_pass(
+    kind: str, piece: int, low: bool, monkeypatch: pytest.MonkeyPatch
+):
+    clip = built(2, 16)
+    if kind != "quickgelu":
+        use_gelu(clip.model)
+    for block in clip.image.blocks:
+        if kind == "tanh":
+            block.mlp.gelu = nn.GELU(approximate="tanh")
+    monkeypatch.setattr(image_tower, "PIECE", piece)
+    images = torch.randn(5, 3, 64, 64)
+    kept = images.clone()
+    with torch.autocast("cpu", torch.bfloat16, enabled=low):
+        wanted = clip.image(images)  # with gradients by the modules
+        with torch.no_grad():
+            found = clip.image(images)
+    assert torch.equal(found, wanted) and torch.equal(images, kept)

@@ -158,6 +158,20 @@ def test_half_precision_falls_back_on_the_cpu_with_a_notice(weights: Path, capsy
     assert "fp16 needs a GPU" in capsys.readouterr().out
 
 
+def test_bfloat16_rounds_image_features_alone_and_is_told_by_the_fingerprint(weights: Path):
+    plain, low = loaded(weights), loaded(weights, "bf16")
+    images = torch.randn(3, 3, low.resolution, low.resolution)
+    with torch.no_grad():
+        exact, rough = plain.encode_image(images), low.encode_image(images)
+        assert rough.dtype == torch.float32 and not torch.equal(rough, exact)
+        assert torch.cosine_similarity(rough, exact).min() > 0.999
+        assert torch.equal(low.unrounded().encode_image(images), exact)
+        assert torch.equal(low.encode_image(images), rough)  # still
+    assert plain.unrounded() is plain
+    assert torch.equal(low.encode_texts(["a dog"]), plain.encode_texts(["a dog"]))
+    assert len({plain.fingerprint, low.fingerprint, loaded(weights, "amp").fingerprint}) == 2  # no amp on a CPU
+
+
 def test_an_unknown_precision_is_refused():
     with pytest.raises(UserError, match="'fp8'.*fp32, fp16, amp, bf16"):
         Precision.choose("fp8")

@@ -22,6 +22,19 @@ def test_the_kl_term_is_that_of_torchs_distributions(clip: Backbone):
     torch.testing.assert_close(kl, wanted)
 
 
+def test_a_small_kl_term_is_not_lost_under_autocast(clip: Backbone):
+    """exp(v) - 1 - v of a small v: in bfloat16 there were 0.009 nats for 0.068."""
+    vae, data = made(clip, "VAE"), bank(clip)
+    x = data.features[0]
+    vae.encoder.log_var.weight.data.mul_(0.05)
+    vae.encoder.mean.weight.data.mul_(0.05)
+    wanted = vae.elbo_terms(x, data.labels, torch.zeros_like(x))[1]
+    with torch.autocast("cpu", torch.bfloat16):
+        kl = vae.elbo_terms(x, data.labels, torch.zeros_like(x))[1]
+    assert 0 < wanted < 0.1 and kl.dtype == torch.float32
+    torch.testing.assert_close(kl, wanted, rtol=0.02, atol=1e-5)
+
+
 def test_decoded_features_are_those_of_a_plain_prompt(clip: Backbone):
     vae = made(clip, "VAE")
     z, labels = torch.randn(3, clip.dim), torch.tensor([2, 3, 2])

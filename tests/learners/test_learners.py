@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -194,6 +195,21 @@ def test_text_features_are_those_of_float32_also_within_autocast(clip: Backbone)
     with torch.autocast("cpu", torch.bfloat16):
         found = first.text_features(NAMES)
     assert torch.equal(found, second.text_features(NAMES))
+
+
+@pytest.mark.parametrize("name", ["CLIPAdapter", "LinearProbe", "TipAdapterF"])
+def test_cosines_are_not_rounded_within_autocast(name: str, clip: Backbone):
+    """Logits of cosines around 0.25 are 25 and more, and bfloat16 tells 25 from 25.1 and nothing between."""
+    one = learner(clip, name).eval()
+    one.prepare(bank(clip), None)
+    x = images(clip)
+    if name == "CLIPAdapter":
+        one.options = replace(one.options, ratio=0.0)  # the adapter itself is in half precision
+    with torch.no_grad():
+        wanted = one.classifier(NAMES)(x)
+        with torch.autocast("cpu", torch.bfloat16):
+            found = one.classifier(NAMES)(x)
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize("names", [NAMES, OTHERS, ["very long-tailed tit"]])
