@@ -25,6 +25,7 @@ sys.path.insert(0, str(ROOT))
 
 from tabulate import tabulate
 
+from shipclip.commands.run import OF_ONE_DATASET
 from shipclip.experiments import local, plan
 from shipclip.experiments.plan import Study
 from shipclip.reporting.tree import runs_below
@@ -40,6 +41,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=ROOT / "data", help="root of the data sets")
     parser.add_argument("--keep", type=Path, help="an empty folder for the results of both; default: none are kept")
     args = parser.parse_args()
+    if not args.against and args.script not in OF_ONE_DATASET:
+        parser.error(
+            f"--script {args.script} needs --against: a process for each run is made of {', '.join(OF_ONE_DATASET)}"
+        )
     if args.keep and args.keep.is_dir() and any(args.keep.iterdir()):
         parser.error(f"--keep: {args.keep} is not empty, and what is finished there would take no time")
     with nullcontext(str(args.keep.absolute())) if args.keep else tempfile.TemporaryDirectory() as place:

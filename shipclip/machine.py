@@ -11,6 +11,7 @@ from typing import Any
 ANY = 2**50  # bytes: where nobody tells, more than enough
 SHARERS = "SHIPCLIP_SHARERS"  # environment variable: how many processes share the device
 MEMORY, OWN_GROUPS, GROUPS = Path("/proc/meminfo"), Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
+CPU = Path("/proc/cpuinfo")
 
 
 def free_memory(device: Any = "cpu") -> int:
@@ -22,6 +23,15 @@ def free_memory(device: Any = "cpu") -> int:
         free, _ = torch.cuda.mem_get_info(device)
         return free // sharers() + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return min(_left_to_machine(), *_left_to_groups()) // sharers()
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether the CPU has instructions for it; where nobody tells, yes."""
+    with suppress(OSError, StopIteration):
+        lines = CPU.read_text(encoding="ascii", errors="replace").splitlines()
+        flags = next(line for line in lines if line.lower().startswith(("flags", "features"))).split()
+        return bool({"amx_bf16", "avx512_bf16", "bf16", "svebf16"} & set(flags))
+    return True
 
 
 def sharers() -> int:

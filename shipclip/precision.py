@@ -11,7 +11,9 @@ from torch.optim import Optimizer
 
 from . import profiling
 from .errors import UserError, first_line
+from .machine import multiplies_bfloat16
 
+HALF = (torch.float16, torch.bfloat16)
 NAMES = ("fp32", "fp16", "amp", "bf16")
 
 
@@ -24,9 +26,9 @@ class Precision:
       there is no loss scaling, as in CoOp.
     * amp: weights in float32, training steps under float16 autocast with a gradient scaler; evaluation and
       the image tower in plain float32.
-    * bf16: weights in float32, training steps and the encoding of images under bfloat16 autocast, which needs no
-      scaler; everything else in plain float32. Features have about three digits. For a GPU, or a CPU that multiplies
-      bfloat16 matrices (AMX).
+    * bf16: weights in float32, training steps and the features of images under bfloat16 autocast, which needs no
+      scaler; everything else in plain float32, the cosines and the KL term of a step among it. Features have about
+      three digits. For a GPU, or a CPU that multiplies bfloat16 matrices (AMX).
 
     Attributes:
         name: one of the above.
@@ -49,6 +51,8 @@ class Precision:
         if kind == "cpu" and name in ("fp16", "amp"):
             print(f"Note: {name} needs a GPU; on the CPU this run computes in fp32")
             name = "fp32"
+        if kind == "cpu" and name == "bf16" and not multiplies_bfloat16():
+            print("Note: this CPU has no instructions for bfloat16, so bf16 is slower here than fp32")
         weights = torch.float16 if name == "fp16" else torch.float32
         autocast = {"amp": torch.float16, "bf16": torch.bfloat16}.get(name)
         return Precision(name, weights, autocast, kind)
@@ -77,7 +81,12 @@ def product(a: Tensor, b: Tensor) -> Tensor:
     if not torch.is_autocast_enabled(kind):
         return a @ b
     with torch.autocast(kind, enabled=False):
-        return a.float() @ b.float()
+        return full(a) @ full(b)
+
+
+def full(x: Tensor) -> Tensor:
+    """Half precision as float32."""
+    return x.float() if x.dtype in HALF else x
 
 
 def device_of(name: str | torch.device | None) -> torch.device:

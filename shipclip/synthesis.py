@@ -12,7 +12,7 @@ from torch import Tensor
 from .errors import UserError
 from .features.bank import FeatureBank
 from .options import option
-from .precision import NAMES
+from .precision import NAMES, product
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def synthetic_bank(generator: Sampler, labels: Tensor, views: int, rng: torch.Ge
 
 def agreement(features: Tensor, labels: Tensor, class_features: Tensor, n_real: int) -> Tensor:
     """1 for real features and for synthetic ones that zero-shot CLIP gives their own class, else 0: (B + S,)."""
-    agrees = (features @ class_features.T).argmax(dim=1) == labels
+    agrees = product(features, class_features.T).argmax(dim=1) == labels
     agrees[:n_real] = True
     return agrees.to(features.dtype)
 

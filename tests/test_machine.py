@@ -1,4 +1,4 @@
-"""How much memory a process may still take."""
+"""What the machine has: memory that a process may still take, and bfloat16."""
 
 from __future__ import annotations
 
@@ -53,3 +53,14 @@ def test_those_who_share_take_a_share(proc: Path, monkeypatch: pytest.MonkeyPatc
     assert machine.free_memory() == 25 * 1024
     monkeypatch.setenv(machine.SHARERS, "none")
     assert machine.free_memory() == 100 * 1024
+
+
+@pytest.mark.parametrize(
+    ("line", "has"),
+    [("flags\t\t: fpu avx512f amx_bf16", True), ("Features\t: fp asimd bf16", True), ("flags\t\t: fpu avx2", False)],
+)
+def test_a_cpu_says_whether_it_has_bfloat16(line: str, has: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(machine, "CPU", tmp_path / "cpuinfo")
+    assert machine.multiplies_bfloat16()  # nobody tells
+    (tmp_path / "cpuinfo").write_text(f"processor\t: 0\n{line}\n")
+    assert machine.multiplies_bfloat16() == has

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UserError
-from ..precision import Precision
+from ..precision import Precision, full
 from ..profiling import a_part
 from .prompts import ClassTokens, Prompts
 
@@ -131,6 +131,7 @@ class Backbone:
         if not self.precision.rounds_images:
             return self
         other = copy.copy(self)
+        other.__dict__.pop("fingerprint", None)
         other.precision = Precision("fp32", device_type=self.precision.device_type)
         return other
 
@@ -233,7 +234,9 @@ class Backbone:
 
 
 def normalise(features: Tensor) -> Tensor:
-    """Features of unit length along the last dimension."""
+    """Features of unit length along the last dimension; where autocast is on in float32."""
+    if torch.is_autocast_enabled(features.device.type):
+        features = full(features)
     return features / features.norm(dim=-1, keepdim=True)
 
 

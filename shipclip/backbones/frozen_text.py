@@ -23,12 +23,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from .activations import QUICK, is_quick
 from .prompts import Prompts
 
 if TYPE_CHECKING:
     from .text_tower import Layout, TextTower
 
-QUICK = 1.702  # QuickGELU(x) = x * sigmoid(1.702 x) = SiLU(1.702 x) / 1.702
 FULL = (torch.float32, torch.float64)
 custom_fwd = torch.amp.custom_fwd(device_type="cpu")  # a backward pass has the forward pass's autocast: none
 custom_bwd = torch.amp.custom_bwd(device_type="cpu")
@@ -46,10 +46,10 @@ def suits(tower: TextTower, prompts: Prompts) -> bool:
 
 
 def _known(block: nn.Module) -> bool:
-    kind = type(block.mlp.gelu)
-    exact = kind is nn.GELU and block.mlp.gelu.approximate == "none"
+    gelu = block.mlp.gelu
+    exact = type(gelu) is nn.GELU and gelu.approximate == "none"
     scaled = not isinstance(getattr(block, "ls_1", nn.Identity()), nn.Identity)
-    return not scaled and (exact or kind.__name__ == "QuickGELU") and block.mlp.c_fc.weight.dtype in FULL
+    return not scaled and (exact or is_quick(gelu)) and block.mlp.c_fc.weight.dtype in FULL
 
 
 class Linears(NamedTuple):
@@ -72,15 +72,15 @@ class Linears(NamedTuple):
 
 
 def linears(tower: TextTower) -> list[Linears]:
-    """Of the tower's blocks. Rounded ones are kept with the tower until its weights change."""
-    own = [Linears.of(block) for block in tower.blocks]
+    """Of all blocks but the last. Rounded ones are kept with the tower until its weights change."""
+    exact = [Linears.of(block) for block in tower.blocks[:-1]]
     if not torch.is_autocast_enabled("cpu"):
-        return own
-    weights = [x for block in own for pair in block for x in pair]
-    state = [(x.data_ptr(), x._version) for x in weights]
+        return exact
+    state = [(x.data_ptr(), x._version) for block in exact for pair in block for x in pair]
     kept = tower.__dict__.get("_rounded")
     if not kept or kept[0] != state:
-        kept = state, [Linears(*((w.bfloat16(), b.bfloat16()) for w, b in block)) for block in own]
+        with torch.inference_mode(False):  # they will be trained with, whatever asks first
+            kept = state, [Linears(*((w.bfloat16(), b.bfloat16()) for w, b in block)) for block in exact]
         tower.__dict__["_rounded"] = kept
     return kept[1]
 
@@ -99,24 +99,24 @@ def _run(tower: TextTower, layers: list[Linears], prompts: Prompts, layout: Layo
     own = (prompts.suffix[:1] if shared else prompts.suffix) + tower.positional_embedding[P : P + M]
     suffix = layout.pack(own.flatten(0, 2), 1 if shared else G)  # (tokens, w), of one group where they are shared
 
-    for i, (block, own) in enumerate(zip(tower.blocks[:-1], layers[:-1], strict=True)):
+    for i, (block, layer) in enumerate(zip(tower.blocks[:-1], layers, strict=True)):
         if i == 0:
-            qkv0, qkv1 = _qkv(block, own, prefix), _qkv(block, own, suffix)
+            qkv0, qkv1 = _qkv(block, layer, prefix), _qkv(block, layer, suffix)
             if shared:
                 qkv1, suffix = qkv1.repeat(G, 1), suffix.repeat(G, 1)
             x = torch.cat([prefix, suffix])  # (N, w), N = GP + tokens
         else:
-            qkv0, qkv1 = _qkv(block, own, x).split([G * P, len(x) - G * P])
+            qkv0, qkv1 = _qkv(block, layer, x).split([G * P, len(x) - G * P])
         y = _Attention.apply(qkv0, qkv1, layout, H)
-        x = _add_linear(x, y, own.out)
-        x = _MLP.apply(x, block, own)
+        x = _add_linear(x, y, layer.out)
+        x = _MLP.apply(x, block, layer)
     if len(tower.blocks) == 1:
         x = torch.cat([prefix, suffix.repeat(G, 1) if shared else suffix])
 
-    block, own = tower.blocks[-1], Linears.of(tower.blocks[-1])
+    block, layer = tower.blocks[-1], Linears.of(tower.blocks[-1])
     # Only the EOT rows go through it, attending to all the others.
     y = _eot_attention(block.attn, _norm(block.ln_1, x), layout, H)  # (GS, w)
-    x = _MLP.apply(_add_linear(x.index_select(0, layout.eot), y, own.out), block, own)
+    x = _MLP.apply(_add_linear(x.index_select(0, layout.eot), y, layer.out), block, layer)
     return (_norm(tower.ln_final, x) @ tower.text_projection).unflatten(0, (G, S))  # (G, S, d)
 
 
@@ -124,9 +124,9 @@ def _norm(ln: nn.LayerNorm, x: Tensor) -> Tensor:
     return F.layer_norm(x, ln.normalized_shape, ln.weight, ln.bias, ln.eps)
 
 
-def _qkv(block: nn.Module, own: Linears, x: Tensor) -> Tensor:
+def _qkv(block: nn.Module, layer: Linears, x: Tensor) -> Tensor:
     """(N, w) -> (N, 3w)"""
-    return F.linear(_norm(block.ln_1, x).to(own.dtype), *own.qkv).to(x.dtype)
+    return F.linear(_norm(block.ln_1, x).to(layer.dtype), *layer.qkv).to(x.dtype)
 
 
 def _add_linear(x: Tensor, y: Tensor, linear: tuple[Tensor, Tensor]) -> Tensor:
@@ -145,17 +145,17 @@ class _MLP(torch.autograd.Function):
 
     @staticmethod
     @custom_fwd
-    def forward(ctx: Any, x: Tensor, block: nn.Module, own: Linears) -> Tensor:
-        ln, (fc, fc_bias), (proj, proj_bias) = block.ln_2, own.fc, own.proj
+    def forward(ctx: Any, x: Tensor, block: nn.Module, layer: Linears) -> Tensor:
+        ln, (fc, fc_bias), (proj, proj_bias) = block.ln_2, layer.fc, layer.proj
         k = 1.0 if isinstance(block.mlp.gelu, nn.GELU) else QUICK
         a, mean, rstd = torch.native_layer_norm(x, ln.normalized_shape, ln.weight, ln.bias, ln.eps)
-        h = torch.addmm(fc_bias, a.to(own.dtype), fc.t(), beta=k, alpha=k)  # (N, 4w)
+        h = torch.addmm(fc_bias, a.to(layer.dtype), fc.t(), beta=k, alpha=k)  # (N, 4w)
         if ctx.needs_input_grad[0]:
-            ctx.block, ctx.own = block, own
+            ctx.block, ctx.layer = block, layer
             ctx.save_for_backward(x, mean, rstd, h)
             z, out = F.gelu(h) if k == 1 else F.silu(h), x + proj_bias
         else:
-            z, out = F.gelu(h) if k == 1 else F.silu(h, inplace=True), x.add_(proj_bias)
+            z, out = torch.ops.aten.gelu_(h) if k == 1 else F.silu(h, inplace=True), x.add_(proj_bias)
             ctx.mark_dirty(x)
         if z.dtype != out.dtype:
             return out.add_(z @ proj.t(), alpha=1 / k)
@@ -166,14 +166,14 @@ class _MLP(torch.autograd.Function):
     @custom_bwd
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, mean, rstd, h = ctx.saved_tensors
-        own, ln = ctx.own, ctx.block.ln_2
-        g = grad.to(own.dtype) @ own.proj[0]  # k and 1 / k cancel
+        layer, ln = ctx.layer, ctx.block.ln_2
+        g = grad.to(layer.dtype) @ layer.proj[0]  # k and 1 / k cancel
         g = (
             torch.ops.aten.gelu_backward(g, h)
             if isinstance(ctx.block.mlp.gelu, nn.GELU)
             else torch.ops.aten.silu_backward(g, h)
         )
-        g = (g @ own.fc[0]).to(x.dtype)
+        g = (g @ layer.fc[0]).to(x.dtype)
         (dx, _, _) = torch.ops.aten.native_layer_norm_backward(
             g, x, ln.normalized_shape, mean, rstd, ln.weight, ln.bias, [True, False, False]
         )

@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..precision import product
 from ..profiling import a_part
-from .frozen_text import QUICK
+from .activations import QUICK, is_quick
 from .hooks import NONE, Hooks
 
 PIECE = 1 << 18  # numbers that a CPU's core keeps at hand
@@ -37,7 +38,7 @@ class ImageTower:
     def __call__(self, images: Tensor, hooks: Hooks = NONE) -> Tensor:
         """Image features, not normalised, in the type of the images: (B, d)."""
         visual = self.visual
-        patches = visual.conv1(images).flatten(2).transpose(1, 2)  # (B, L, w)
+        patches = visual.conv1(images).to(images.dtype).flatten(2).transpose(1, 2)  # (B, L, w)
         B = patches.shape[0]  # not len(): an exported tower takes any number
         start = visual.class_embedding.to(patches.dtype).expand(B, 1, -1)
         x = torch.cat([start, patches], dim=1) + visual.positional_embedding.to(patches.dtype)
@@ -52,7 +53,7 @@ class ImageTower:
         x = _replace(x, hooks.deep.get(i))
         x = x[:, :1] + _attention(last.attn, last.ln_1(x), i, hooks, first_only=True)
         x = x + last.mlp(last.ln_2(x))
-        return visual.ln_post(x[:, 0]) @ visual.proj
+        return product(visual.ln_post(x[:, 0]), visual.proj)
 
 
 def _replace(x: Tensor, vectors: Tensor | None) -> Tensor:
@@ -73,13 +74,14 @@ def _attention(attn: nn.MultiheadAttention, x: Tensor, layer: int, hooks: Hooks,
 
 def _mlp(mlp: nn.Module, x: Tensor) -> Tensor:
     """The MLP of a layer, (B, N, w) -> (B, N, w), the bits of its own pass."""
-    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+    exact = type(mlp.gelu) is nn.GELU
+    if torch.is_grad_enabled() or torch.compiler.is_compiling() or not (exact or is_quick(mlp.gelu)):
         return mlp(x)
     hidden = mlp.c_fc(x)  # (B, N, 4w)
-    rows = hidden.flatten(0, 1)
+    rows = hidden.view(-1, hidden.shape[-1])
     for piece in rows.split(max(1, PIECE // rows.shape[1])) if rows.device.type == "cpu" else (rows,):
-        if isinstance(mlp.gelu, nn.GELU):
+        if exact:
             torch.ops.aten.gelu_(piece, approximate=mlp.gelu.approximate)
-        else:  # QuickGELU, x * sigmoid(1.702 x)
+        else:
             piece.mul_(torch.mul(piece, QUICK).sigmoid_())
     return mlp.c_proj(hidden)

@@ -25,7 +25,8 @@ from .prompts import Prompts
 from .recompute import in_parts
 
 AT_ONCE = 1024  # prompts of a group in one pass; bounds the memory of large label spaces
-HELD = (14, 24)  # numbers held for each number of a layer's input, by frozen_text and by the modules
+HELD = 14  # numbers held for each number of a layer's input
+COPIED = 3  # by the modules' pass beside them for each position of a prompt, its prefix among them
 
 
 class TextTower:
@@ -87,8 +88,10 @@ class TextTower:
 
     def held(self, prompts: Prompts) -> int:
         """Bytes, about, that a pass of these prompts takes until its backward pass."""
-        layer = prompts.prefix.nbytes + prompts.suffix.nbytes
-        return layer * self.layers * HELD[not frozen_text.suits(self, prompts)]
+        layer = HELD * (prompts.prefix.nbytes + prompts.suffix.nbytes)
+        if not frozen_text.suits(self, prompts):
+            layer += COPIED * (prompts.suffix.shape[1] * prompts.prefix.nbytes + prompts.suffix.nbytes)
+        return layer * self.layers
 
     def _attention(
         self, attn: nn.Module, x: Tensor, layout: Layout, layer: int, hooks: Hooks, eot_only: bool = False
@@ -176,6 +179,7 @@ class Layout:
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)  # they will be trained with, whatever asks first
 def _layout(G: int, S: int, P: int, M: int, lengths: tuple[int, ...], device: torch.device) -> Layout:
     """Names that do not change have their layout made once, and are sent to the device once."""
     length = torch.tensor(lengths).repeat(G)  # (GS,)

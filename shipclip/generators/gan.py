@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..options import option
-from ..precision import update
+from ..precision import full, update
 from . import prompt_decoder
 from .base import GENERATORS, WIDTH, FeatureGenerator, GeneratorOptions, initialise
 
@@ -79,7 +79,7 @@ class GAN(FeatureGenerator):
 
     def generator_loss(self, labels: Tensor, z: Tensor) -> Tensor:
         """-E[D(x_hat)]."""
-        return -self.critic(self.decode(z, labels), self.class_features()[labels]).mean()
+        return -full(self.critic(self.decode(z, labels), self.class_features()[labels])).mean()
 
 
 class Critic(nn.Module):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..backbones.base import Backbone, normalise
 from ..backbones.prompts import ClassTokens, class_prompts, initial_context, words_of
 from ..backbones.recompute import in_parts
-from ..backbones.text_tower import TextTower
+from ..backbones.text_tower import AT_ONCE, TextTower
 from ..options import option
 from ..precision import product
 from ..rng import seeded, stream
@@ -63,7 +63,8 @@ class CoCoOp(Learner):
         bias, C, most = self.meta_net(x), len(classes), self.prompts_at_once
         if len(x) * C <= most:
             return self._logits(x, bias, classes, scale)
-        images, columns = max(1, most // C), [classes.part(first, first + most) for first in range(0, C, most)]
+        images, step = max(1, most // C), min(most, AT_ONCE)  # no part has parts of its own
+        columns = [classes.part(first, first + step) for first in range(0, C, step)]
         rows = list(zip(x.split(images), bias.split(images), strict=True))
         parts = [(*row, column, scale) for row in rows for column in columns]
         found = in_parts(self._logits, parts, [self._held(*part) for part in parts], x.device)

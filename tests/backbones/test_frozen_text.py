@@ -77,7 +77,8 @@ def test_many_prompts_go_through_in_parts(exact: Backbone, monkeypatch: pytest.M
     made_again: list[int] = []
     again = recompute.recomputed
     monkeypatch.setattr(recompute, "recomputed", lambda *given: made_again.append(1) or again(*given))
-    monkeypatch.setattr(text_tower, "HELD", (1, 1))
+    monkeypatch.setattr(text_tower, "HELD", 1)
+    monkeypatch.setattr(text_tower, "COPIED", 0)
     row = 2 * 128 * 8 * exact.text.layers  # bytes of a position of both groups
     for rows, parts in ((0, 3), (15, 2), (30, 1), (37, 0)):  # with no memory, with some, with enough
         monkeypatch.setattr(recompute, "free_memory", lambda device, rows=rows: row * rows / recompute.SHARE)
@@ -126,3 +127,17 @@ def test_rounded_weights_are_made_once_and_again_when_the_weights_change():
         clip.model.transformer.resblocks[0].mlp.c_fc.weight.mul_(1.5)
         assert not torch.equal(clip.text(prompts), features)
     assert frozen_text.linears(clip.text)[0].dtype == torch.float32
+
+
+@pytest.mark.parametrize("low", [False, True])
+def test_what_was_made_first_for_a_prediction_serves_a_training_step(low: bool):
+    clip = small_clip()
+    text_tower._layout.cache_clear()
+    with torch.autocast("cpu", torch.bfloat16, enabled=low):
+        with torch.inference_mode():
+            clip.text(clip.text_prompts(["a red ball", "a dog"]))
+        prompts = clip.text_prompts(["a red ball", "a dog"])
+        prefix = prompts.prefix.clone().requires_grad_()
+        features = clip.text(Prompts(prefix, prompts.suffix, prompts.lengths))
+    features.sum().backward()
+    assert prefix.grad.abs().max() > 0

@@ -12,9 +12,10 @@ import torch
 import torch.nn.functional as F
 
 from shipclip import checkpoints
+from shipclip.backbones import frozen_text
 from shipclip.backbones.base import Backbone, normalise
 from shipclip.features.bank import FeatureBank
-from shipclip.learners import LEARNERS, Learner, tip_adapter
+from shipclip.learners import LEARNERS, Learner, clip_lora, coop, maple, tip_adapter
 from shipclip.texts import Texts
 
 NAMES = ["cat", "dog", "sea_or_lake"]
@@ -210,6 +211,22 @@ def test_cosines_are_not_rounded_within_autocast(name: str, clip: Backbone):
         with torch.autocast("cpu", torch.bfloat16):
             found = one.classifier(NAMES)(x)
     torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["CoOp", "MaPLe", "CLIPLoRA"])
+def test_features_made_within_autocast_have_unit_length(name: str, clip: Backbone, monkeypatch: pytest.MonkeyPatch):
+    """The modules' pass gives bfloat16, whose norms were off by up to 0.002."""
+    monkeypatch.setattr(frozen_text, "suits", lambda *given: False)
+    one = learner(clip, name).eval()
+    x = images(clip) if one.sees == "features" else torch.randn(5, 3, 32, 32)
+    seen: list[torch.Tensor] = []
+    for module in (coop, maple, clip_lora):
+        monkeypatch.setattr(module, "normalise", lambda found: seen.append(normalise(found)) or seen[-1])
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        logits = one.classifier(NAMES)(x)
+    assert seen and logits.dtype == torch.float32
+    for found in seen:
+        torch.testing.assert_close(found.norm(dim=-1), torch.ones(found.shape[:-1]), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("names", [NAMES, OTHERS, ["very long-tailed tit"]])
