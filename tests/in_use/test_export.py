@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from copy import copy
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from shipclip import export as exporting
 from shipclip.errors import UserError
 from shipclip.export import Exported, export
 from shipclip.learners import tip_adapter
+from shipclip.precision import Precision
 from tests.in_use.conftest import SHORT, needs_exporter
 
 LEARNERS = ("CoOp", "CLIPAdapter", "TipAdapterF", "GDA")
@@ -125,8 +127,10 @@ def test_half_precision_halves_the_file(format: str, models, request, photos: Pa
     assert before.probabilities.dtype == torch.float32  # the model itself stays as it is
 
 
-def test_a_model_in_bfloat16_is_exported_in_float32(photos: Path, tmp_path: Path):
-    model = shipclip.fit(photos, backbone="MiniCLIP", learner="CLIPAdapter", precision="bf16", options=SHORT)
+def test_a_model_in_bfloat16_is_exported_in_float32(models, photos: Path, tmp_path: Path):
+    model = copy(models["CLIPAdapter"])
+    model.backbone = copy(model.backbone)
+    model.backbone.precision = Precision.choose("bf16")
     x = images(model, photos)
     rounded = wanted(model, x)[0]
     file = export(model, tmp_path / "o", "torch").file
