@@ -63,25 +63,25 @@ def measure(args: argparse.Namespace, weights: Path) -> str:
     N, tests = len(method.task.train), len(method.task.test)
 
     some = method.source.views(method.task.train[:SOME], training=True)
-    encode(method.backbone, some)  # warms up
+    plain.encode(torch.arange(SOME), torch.zeros(SOME, dtype=torch.long))  # warms up
     image = seconds(lambda: plain.encode(torch.arange(SOME), torch.zeros(SOME, dtype=torch.long))) / SOME
     rates = [f"plain loop {1 / image:.1f}"]
     found: list[Any] = []
-    times = seconds(lambda: found.append(plain.stage1(args.epochs)))
-    times = times, seconds(lambda: plain.stage2(found[0][0], args.epochs))
-    measured = [("plain loop", tests, image, times)]
+    first = seconds(lambda: found.append(plain.stage1(args.epochs)))
+    second = seconds(lambda: plain.stage2(found[0][0], args.epochs))
+    measured = [("plain loop", tests, image, (first, second))]
     labels = torch.tensor([item.label for item in method.task.train])
     bank = FeatureBank(images(method.backbone, N)[None], labels)  # what is learned from hangs not on what it is
     for precision, trainer in ships.items():
         method = trainer.method
-        encode(method.backbone, some)
+        encode(method.backbone, some)  # warms up
         image = seconds(lambda method=method: encode(method.backbone, some)) / SOME
         rates.append(f"{precision} {1 / image:.1f}")
         method.source._banks["augmented"] = bank
         first = seconds(lambda method=method: methods.fit_generator(method, Run()))
         stage = trainer.session.stage
-        times = first, seconds(lambda method=method, stage=stage: methods.tune(method, stage, Run()))
-        measured.append((f"SHIP, {precision}", views * N + tests, image, times))
+        second = seconds(lambda method=method, stage=stage: methods.tune(method, stage, Run()))
+        measured.append((f"SHIP, {precision}", views * N + tests, image, (first, second)))
     rows = []
     for name, count, image, times in measured:
         parts = [count * image, *(t / args.epochs * e for t, e in zip(times, stages, strict=True))]

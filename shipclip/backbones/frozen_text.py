@@ -71,18 +71,24 @@ class Linears(NamedTuple):
         return Linears(*pairs, *((m.weight, m.bias) for m in (attn.out_proj, mlp.c_fc, mlp.c_proj)))
 
 
+class Rounded(NamedTuple):
+    """Layers in bfloat16, and what tells whether the weights are still those that they were made of."""
+
+    state: list[tuple[int, int]]
+    layers: list[Linears]
+
+
 def linears(tower: TextTower) -> list[Linears]:
     """Of all blocks but the last. Rounded ones are kept with the tower until its weights change."""
     exact = [Linears.of(block) for block in tower.blocks[:-1]]
     if not torch.is_autocast_enabled("cpu"):
         return exact
     state = [(x.data_ptr(), x._version) for block in exact for pair in block for x in pair]
-    kept = tower.__dict__.get("_rounded")
-    if not kept or kept[0] != state:
+    if tower.rounded is None or tower.rounded.state != state:
         with torch.inference_mode(False):  # they will be trained with, whatever asks first
-            kept = state, [Linears(*((w.bfloat16(), b.bfloat16()) for w, b in block)) for block in exact]
-        tower.__dict__["_rounded"] = kept
-    return kept[1]
+            layers = [Linears(*((w.bfloat16(), b.bfloat16()) for w, b in block)) for block in exact]
+        tower.rounded = Rounded(state, layers)
+    return tower.rounded.layers
 
 
 def run(tower: TextTower, prompts: Prompts, layout: Layout) -> Tensor:

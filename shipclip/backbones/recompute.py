@@ -15,27 +15,28 @@ SHARE = 0.5  # of the free memory: what is held for the backward pass takes no m
 
 
 def recomputed(function: Callable[..., Tensor], *args: Any) -> Tensor:
-    """What a function without random choices gives; where gradients are wanted, nothing but its arguments is held for
-    them."""
-    if not torch.is_grad_enabled():
-        return function(*args)
+    """What a function without random choices gives; nothing but its arguments is held for its gradients."""
     return checkpoint(function, *args, use_reentrant=False, preserve_rng_state=False)
 
 
 def in_parts(
-    function: Callable[..., Tensor], parts: Sequence[tuple[Any, ...]], sizes: Sequence[float], device: torch.device
+    function: Callable[..., Tensor],
+    parts: Sequence[tuple[Any, ...]],
+    held: Callable[..., float],
+    device: torch.device,
 ) -> list[Tensor]:
     """What a function without random choices gives for each part: the same numbers, whatever is held and what not.
 
     Args:
         parts: its arguments.
-        sizes: bytes that each part's activations take until the backward pass. They are held while there is room, and
-            made again in the backward pass from the first part on that has none.
+        held: of a part, the bytes that its activations take until the backward pass. They are held while there is room,
+            and made again in the backward pass from the first part on that has none.
         device: whose memory it is.
     """
-    room = SHARE * free_memory(device) if torch.is_grad_enabled() else 0.0
-    found = []
-    for part, size in zip(parts, sizes, strict=True):
-        room -= size
+    if not torch.is_grad_enabled():
+        return [function(*part) for part in parts]
+    room, found = SHARE * free_memory(device), []
+    for part in parts:
+        room -= held(*part)
         found.append(function(*part) if room >= 0 else recomputed(function, *part))
     return found

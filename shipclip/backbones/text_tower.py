@@ -48,6 +48,7 @@ class TextTower:
         self.ln_final = model.ln_final
         self.text_projection = model.text_projection
         self.heads = self.blocks[0].attn.num_heads
+        self.rounded: frozen_text.Rounded | None = None
 
     @a_part("text")
     def __call__(self, prompts: Prompts, hooks: Hooks = NONE) -> Tensor:
@@ -78,13 +79,12 @@ class TextTower:
     def _in_chunks(self, prompts: Prompts) -> Tensor:
         """The prompts of each group in parts, held or recomputed."""
 
-        def features(prefix: Tensor, suffix: Tensor, lengths: Tensor) -> Tensor:
-            return self(Prompts(prefix, suffix, lengths))
-
         suffixes, lengths = prompts.suffix.split(AT_ONCE, 1), prompts.lengths.split(AT_ONCE)
         parts = [(prompts.prefix, *part) for part in zip(suffixes, lengths, strict=True)]
-        sizes = [self.held(Prompts(*part)) for part in parts]
-        return torch.cat(in_parts(features, parts, sizes, prompts.suffix.device), dim=1)
+        found = in_parts(
+            lambda *part: self(Prompts(*part)), parts, lambda *part: self.held(Prompts(*part)), prompts.suffix.device
+        )
+        return torch.cat(found, dim=1)
 
     def held(self, prompts: Prompts) -> int:
         """Bytes, about, that a pass of these prompts takes until its backward pass."""

@@ -67,7 +67,7 @@ class CoCoOp(Learner):
         columns = [classes.part(first, first + step) for first in range(0, C, step)]
         rows = list(zip(x.split(images), bias.split(images), strict=True))
         parts = [(*row, column, scale) for row in rows for column in columns]
-        found = in_parts(self._logits, parts, [self._held(*part) for part in parts], x.device)
+        found = in_parts(self._logits, parts, self._held, x.device)
         across = [torch.cat(found[i : i + len(columns)], dim=1) for i in range(0, len(found), len(columns))]
         return torch.cat(across)
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-SLOPE = 1.702  # of QuickGELU, x * sigmoid(1.702 x)
+from ..backbones.activations import QUICK
 
 
 def image_features(visual: nn.Module, images: Tensor) -> Tensor:
@@ -45,8 +45,8 @@ def text_features(model: nn.Module, embeddings: Tensor, lengths: Tensor) -> Tens
 def _block(block: nn.Module, x: Tensor, mask: Tensor | None) -> Tensor:
     x = x + _attention(block.attn, _norm(block.ln_1, x), mask)
     up, down = block.mlp.c_fc, block.mlp.c_proj
-    h = F.silu(F.linear(_norm(block.ln_2, x), (SLOPE * up.weight).bfloat16(), (SLOPE * up.bias).bfloat16()))
-    return x + F.linear(h, (down.weight / SLOPE).bfloat16(), down.bias.bfloat16())
+    h = F.silu(F.linear(_norm(block.ln_2, x), (QUICK * up.weight).bfloat16(), (QUICK * up.bias).bfloat16()))
+    return x + F.linear(h, (down.weight / QUICK).bfloat16(), down.bias.bfloat16())
 
 
 def _attention(attn: nn.Module, x: Tensor, mask: Tensor | None) -> Tensor:
