@@ -187,81 +187,87 @@ class _MLP(torch.autograd.Function):
 
 
 class _Attention(torch.autograd.Function):
-    """Causal self-attention of prefixes (GP, 3w) and suffixes (tokens, 3w) -> (N, w), a head at a time.
-
-    A head's queries, keys and values are views of the rows, so nothing is copied but ragged rows to be padded.
-    """
+    """Causal self-attention of prefixes (GP, 3w) and suffixes (tokens, 3w) -> (N, w)."""
 
     @staticmethod
     @custom_fwd
     def forward(ctx: Any, qkv0: Tensor, qkv1: Tensor, layout: Layout, H: int) -> Tensor:
-        G, S, P, M = layout.G, layout.S, layout.P, layout.M
-        w = qkv0.shape[1] // 3
-        qkv1 = layout.fill(qkv1)  # (GSM, 3w)
+        P, M = layout.P, layout.M
+        q0, k0, v0 = _heads(qkv0, P, 3, H)  # (HG, P, dh)
+        q1, k1, v1 = _heads(qkv1, M, 3, H, layout.source)  # (HGS, M, dh)
         before = qkv0.new_full((P, P), float("-inf")).triu(1)
         inside = qkv0.new_full((M, M), float("-inf")).triu(1)
-        scale, kept, y0, y1 = (w // H) ** -0.5, [], [], []
-        for h in range(H):
-            q0, k0, v0, q1, k1, v1 = _head(qkv0, qkv1, h, layout, H)
-            a0 = torch.baddbmm(before, q0, k0.mT, alpha=scale).softmax(-1)  # (G, P, P)
-            y0.append(torch.bmm(a0, v0).flatten(0, 1))
-            front = torch.bmm(q1.view(G, S * M, -1), (k0 * scale).mT).view(G * S, M, P)
-            own = torch.baddbmm(inside, q1, k1.mT, alpha=scale)  # (GS, M, M)
-            a1 = torch.cat([front, own], dim=2).softmax(-1)  # (GS, M, P + M)
-            y = torch.bmm(_front(a1, layout), v0).view(G * S, M, -1)
-            y1.append(y.baddbmm_(a1[..., P:], v1).flatten(0, 1))
-            kept += [a0, a1]
+        scale = q0.shape[2] ** -0.5
+        a0 = torch.baddbmm(before, q0, k0.mT, alpha=scale).softmax(-1)  # (HG, P, P)
+        front = _front_products(q1, k0 * scale, layout)  # (HGS, M, P)
+        own = torch.baddbmm(inside, q1, k1.mT, alpha=scale)  # (HGS, M, M)
+        a1 = torch.cat([front, own], dim=2).softmax(-1)  # (HGS, M, P + M)
+        y0 = torch.bmm(a0, v0)
+        y1 = torch.bmm(_front(a1, layout), v0).view(v1.shape).baddbmm_(a1[..., P:], v1)
         if any(ctx.needs_input_grad[:2]):
             ctx.layout, ctx.heads = layout, H
-            ctx.save_for_backward(qkv0, qkv1, *kept)
-        return torch.cat([torch.cat(y0, dim=1), layout.pack(torch.cat(y1, dim=1))])  # (N, w)
+            ctx.save_for_backward(q0, k0, v0, q1, k1, v1, a0, a1)
+        return torch.cat([_rows(y0[None], H), _rows(y1[None], H, layout.rows)])  # (N, w)
 
     @staticmethod
     @once_differentiable
     @custom_bwd
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        layout, H = ctx.layout, ctx.heads
-        G, S, P, M = layout.G, layout.S, layout.P, layout.M
-        qkv0, qkv1, *kept = ctx.saved_tensors
-        GP, w = G * P, qkv0.shape[1] // 3
-        scale, suffixes = (w // H) ** -0.5, ctx.needs_input_grad[1]
-        dy0, dy1 = grad[:GP], layout.pad(grad[GP:])  # rows of padding ask for nothing
-        d0, d1 = [None] * 3 * H, [None] * 3 * H
-        for h in range(H):
-            q0, k0, v0, q1, k1, v1 = _head(qkv0, qkv1, h, layout, H)
-            a0, a1 = kept[2 * h : 2 * h + 2]
-            g0, g1 = _columns(dy0, h, H).view(G, P, -1), _columns(dy1, h, H).view(G * S, M, -1)
-            q, g = q1.view(G, S * M, -1), g1.view(G, S * M, -1)
-            ds0 = _softmax_backward(torch.bmm(g0, v0.mT), a0).mul_(scale)
-            da1 = torch.cat([torch.bmm(g, v0.mT).view(G * S, M, P), torch.bmm(g1, v1.mT)], dim=2)
-            ds1 = _softmax_backward(da1, a1).mul_(scale)
-            d0[h] = torch.bmm(ds0, k0)
-            d0[H + h] = torch.bmm(ds0.mT, q0).baddbmm_(_front(ds1, layout).mT, q)
-            d0[2 * H + h] = torch.bmm(a0.mT, g0).baddbmm_(_front(a1, layout).mT, g)
-            if suffixes:
-                dq = torch.bmm(_front(ds1, layout), k0).view(G * S, M, -1)
-                d1[h] = dq.baddbmm_(ds1[..., P:], k1)
-                d1[H + h] = torch.bmm(ds1[..., P:].mT, q1)
-                d1[2 * H + h] = torch.bmm(a1[..., P:].mT, g1)
-        d0 = torch.cat(d0, dim=2).flatten(0, 1)
-        return d0, layout.pack(torch.cat(d1, dim=2).flatten(0, 1)) if suffixes else None, None, None
+        q0, k0, v0, q1, k1, v1, a0, a1 = ctx.saved_tensors
+        layout, H, scale = ctx.layout, ctx.heads, q0.shape[2] ** -0.5
+        G, P, M = layout.G, layout.P, layout.M
+        (g0,) = _heads(grad[: G * P], P, 1, H)
+        (g1,) = _heads(layout.pad(grad[G * P :]), M, 1, H)  # rows of padding ask for nothing
+        ds0 = _softmax_backward(torch.bmm(g0, v0.mT), a0).mul_(scale)
+        da1 = torch.cat([_front_products(g1, v0, layout), torch.bmm(g1, v1.mT)], dim=2)
+        ds1 = _softmax_backward(da1, a1).mul_(scale)
+        d0 = q0.new_empty(3, *q0.shape)
+        torch.bmm(ds0, k0, out=d0[0])
+        torch.bmm(ds0.mT, q0, out=d0[1]).baddbmm_(_front(ds1, layout).mT, _of_group(q1, layout))
+        torch.bmm(a0.mT, g0, out=d0[2]).baddbmm_(_front(a1, layout).mT, _of_group(g1, layout))
+        if not ctx.needs_input_grad[1]:
+            return _rows(d0, H), None, None, None
+        d1 = q1.new_empty(3, *q1.shape)
+        torch.bmm(_front(ds1, layout), k0, out=_of_group(d1[0], layout))
+        d1[0].baddbmm_(ds1[..., P:], k1)
+        torch.bmm(ds1[..., P:].mT, q1, out=d1[1])
+        torch.bmm(a1[..., P:].mT, g1, out=d1[2])
+        return _rows(d0, H), _rows(d1, H, layout.rows), None, None
+
+
+def _heads(x: Tensor, length: int, n: int, H: int, source: Tensor | None = None) -> Tensor:
+    """Rows of n parts (B * length, nw), or those that `source` picks, by heads: (n, HB, length, dh)"""
+    x = x.unflatten(1, (n, H, -1)).permute(1, 2, 0, 3)
+    x = x if source is None else x.index_select(2, source)
+    return x.reshape(n, -1, length, x.shape[3])
+
+
+def _rows(x: Tensor, H: int, rows: Tensor | None = None) -> Tensor:
+    """Back again: (n, HB, length, dh) -> (B * length, nw), or those `rows` of them"""
+    n, _, _, dh = x.shape
+    x = x.view(n, H, -1, dh).permute(2, 0, 1, 3)
+    x = x if rows is None else x.index_select(0, rows)
+    return x.reshape(-1, n * H * dh)
+
+
+def _of_group(x: Tensor, layout: Layout) -> Tensor:
+    """The suffixes of a group as one matrix, which meets its prefix as one: (HGS, M, *) -> (HG, SM, *)"""
+    return x.view(-1, layout.S * layout.M, x.shape[2])
 
 
 def _front(scores: Tensor, layout: Layout) -> Tensor:
-    """The part of scores (GS, M, P + M) that belongs to the prefix, as one matrix a group: (G, SM, P)."""
-    return scores.view(layout.G, layout.S * layout.M, -1)[..., : layout.P]
+    """The part of scores (HGS, M, P + M) that belongs to the prefix, as one matrix a group: (HG, SM, P)."""
+    return _of_group(scores, layout)[..., : layout.P]
 
 
-def _columns(x: Tensor, part: int, parts: int) -> Tensor:
-    """One of equal parts of the columns."""
-    size = x.shape[1] // parts
-    return x[:, part * size : (part + 1) * size]
-
-
-def _head(qkv0: Tensor, qkv1: Tensor, h: int, layout: Layout, H: int) -> list[Tensor]:
-    """A head's queries, keys and values, of prefixes (G, P, dh) and of suffixes (GS, M, dh), as views."""
-    rows = ((qkv0, layout.P), (qkv1, layout.M))
-    return [_columns(x, part * H + h, 3 * H).unflatten(0, (-1, length)) for x, length in rows for part in range(3)]
+def _front_products(x: Tensor, prefix: Tensor, layout: Layout) -> Tensor:
+    """Products of each row with its group's prefix, (HGS, M, dh), (HG, P, dh) -> (HGS, M, P)."""
+    rows = _of_group(x, layout)
+    if layout.P == 1:  # a batch adds the single column up in another order than a matrix does
+        found = torch.stack([a @ b.t() for a, b in zip(rows, prefix, strict=True)])
+    else:
+        found = torch.bmm(rows, prefix.mT)
+    return found.view(len(x), layout.M, -1)
 
 
 def _softmax_backward(grad: Tensor, output: Tensor) -> Tensor:

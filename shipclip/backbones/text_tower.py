@@ -166,10 +166,6 @@ class Layout:
         empty = packed.new_zeros(self.G * self.S * self.M, packed.shape[1])
         return empty.index_copy(0, self.rows, packed)
 
-    def fill(self, packed: Tensor) -> Tensor:
-        """(tokens, *) -> (GSM, *), with the prompt's last row."""
-        return packed if self.rows is None else packed.index_select(0, self.source)
-
     def per_prompt(self, x: Tensor) -> Tensor:
         """A group's keys or values for each of its prompts, (G, H, P, dh) -> (GS, H, P, dh)"""
         return x[:, None].expand(-1, self.S, -1, -1, -1).flatten(0, 1)
