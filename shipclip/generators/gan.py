@@ -42,15 +42,16 @@ class GAN(FeatureGenerator):
 
     def optimizer(self) -> torch.optim.Optimizer:
         """Adam with the betas of the WGAN-GP paper; a part without gradients is left as it is."""
-        return torch.optim.Adam(self.parameters(), lr=self.options.gan_lr, betas=(0.5, 0.9))
+        return torch.optim.Adam(self.parameters(), lr=self.options.gan_lr, betas=(0.5, 0.9), fused=True)
 
     def train_batch(self, optimizer, x: Tensor, labels: Tensor, rng: torch.Generator, epoch: int) -> Tensor:
-        for _ in range(self.options.critic_steps):
-            z = self.latents(len(x), rng).to(x.device)
-            mix = torch.rand(len(x), 1, generator=rng).to(x.device)
-            with self.backbone.precision.training_step(), torch.no_grad():
-                fake = self.decode(z, labels)
-            distance, penalty = self.critic_terms(x, fake, labels, mix)
+        steps, B = self.options.critic_steps, len(x)
+        draws = [(self.latents(B, rng), torch.rand(B, 1, generator=rng)) for _ in range(steps)]
+        # The generator stays as it is meanwhile, so all that the critic sees is made at once.
+        with self.backbone.precision.training_step(), torch.no_grad():
+            fakes = self.decode_in_chunks(torch.cat([z for z, _ in draws]), labels.repeat(steps)).split(B)
+        for (_, mix), fake in zip(draws, fakes, strict=True):
+            distance, penalty = self.critic_terms(x, fake, labels, mix.to(x.device))
             update(distance + self.options.penalty * penalty, optimizer, self.scaler)
         z = self.latents(len(x), rng).to(x.device)
         self.critic.requires_grad_(False)
@@ -71,7 +72,8 @@ class GAN(FeatureGenerator):
             mix: share of the real feature in each mixed one, (B, 1).
         """
         condition = self.class_features()[labels]  # (B, d)
-        distance = self.critic(fake, condition).mean() - self.critic(x, condition).mean()
+        scores = self.critic(torch.cat([fake, x]), condition.repeat(2, 1)).view(2, -1).mean(dim=1)
+        distance = scores[0] - scores[1]
         mixed = (mix * x + (1 - mix) * fake).requires_grad_()
         (gradient,) = torch.autograd.grad(self.critic(mixed, condition).sum(), mixed, create_graph=True)
         penalty = (gradient.float().norm(dim=1) - 1).square().mean()

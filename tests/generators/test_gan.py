@@ -94,13 +94,14 @@ def test_the_penalty_is_computed_in_float32_in_every_precision(
 
     def forward(self: Critic, x: Tensor, condition: Tensor) -> Tensor:
         score = production(self, x, condition)
-        scores.append((x.dtype, score.dtype))
+        scores.append((len(x), x.dtype, score.dtype))
         return score
 
     monkeypatch.setattr(Critic, "forward", forward)
     losses = gan.train_batch(gan.optimizer(), data.features[0], data.labels, torch.Generator().manual_seed(0), 0)
-    assert scores[:3] == [(torch.float32, torch.float32)] * 3  # synthetic, real and mixed features
-    assert scores[3][1] == kind  # the generator's own update
+    full, B = (torch.float32, torch.float32), len(data.labels)
+    assert scores[:2] == [(2 * B, *full), (B, *full)]  # synthetic beside real features, and mixed ones
+    assert scores[2][2] == kind  # the generator's own update
     assert losses.isfinite().all()
 
 
