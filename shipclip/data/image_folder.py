@@ -19,9 +19,8 @@ import os
 from collections import Counter
 from pathlib import Path
 
-from torchvision.datasets.folder import IMG_EXTENSIONS
-
 from ..errors import MissingFile, UserError
+from ..features.images import IMAGE_SUFFIXES
 from ..files import read_json, read_lines, read_text
 from ..names import plain, read_names, refuse_twins
 from ..task import Item
@@ -151,7 +150,7 @@ def _images_below(folder: str, ignored: Counter[str]) -> list[str]:
             extension = os.path.splitext(file)[1].lower()
             if file.startswith("."):
                 continue
-            if extension in IMG_EXTENSIONS:
+            if extension in IMAGE_SUFFIXES:
                 found.append(os.path.join(place, file))
             else:
                 ignored[extension] += 1

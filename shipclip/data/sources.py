@@ -8,8 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from torchvision.datasets import Flowers102
-
 
 @dataclass(frozen=True)
 class Archive:
@@ -61,6 +59,8 @@ class Source:
 
 def name_flowers(folder: Path) -> None:
     """Class names from torchvision, where CoOp's file is not there."""
+    from torchvision.datasets import Flowers102
+
     file, names = folder / "cat_to_name.json", getattr(Flowers102, "classes", None)
     if names and not file.is_file():
         file.write_text(json.dumps({str(number): name for number, name in enumerate(names, start=1)}, indent=1))

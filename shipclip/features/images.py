@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
-from torchvision.datasets.folder import IMG_EXTENSIONS
 from tqdm import tqdm
 
 from ..errors import MissingFile, UserError
 
 MEND = ": replace it, or set DATASET.ON_BAD_IMAGE skip"
+# Those of torchvision's ImageFolder, which is not imported for them: it takes as long as torch itself.
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 DEEP = ("I", "I;16", "I;16B", "I;16L", "I;16N")  # PIL's modes of 16-bit grey images
 
 
@@ -64,7 +65,7 @@ def images_below(images: Any) -> list[Any]:
                 os.path.join(place, name)
                 for place, folders, names in os.walk(one)
                 for name in names
-                if os.path.splitext(name)[1].lower() in IMG_EXTENSIONS and not name.startswith(".")
+                if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not name.startswith(".")
             ]
             if not below:
                 raise UserError(f"there is no image below {os.fspath(one)}: name a folder with images in it")

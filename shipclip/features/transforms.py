@@ -1,22 +1,18 @@
-"""Images to tensors: augmentation in training, CLIP's plain preprocessing in a test. Names and order are Dassl's."""
+"""Images to tensors: augmentation in training, CLIP's plain preprocessing in a test. Names and order are Dassl's.
+
+torchvision is imported when a transform is made: that takes as long as importing torch, and most commands need none.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torchvision.transforms as T
-from torchvision.transforms import InterpolationMode
-
 from ..backbones.base import Preprocessing
 from ..errors import UserError
 from ..options import checked, option
 
-MODES = {
-    "bilinear": InterpolationMode.BILINEAR,
-    "bicubic": InterpolationMode.BICUBIC,
-    "nearest": InterpolationMode.NEAREST,
-}
+MODES = ("bilinear", "bicubic", "nearest")
 # Dassl's defaults: what INPUT holds where no file names a value.
 DASSL_MEAN, DASSL_STD, DASSL_MODE = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "bilinear"
 DASSL_SIZE = (224, 224)
@@ -81,7 +77,9 @@ def _same(value: str | tuple[float, ...], own: str | tuple[float, ...]) -> bool:
 
 def training_transform(options: InputOptions, pre: Preprocessing) -> Callable:
     """Augmentation; its random choices come from the global generators."""
-    size, mode, chosen = (pre.size, pre.size), MODES[pre.interpolation], options.transforms
+    import torchvision.transforms as T
+
+    size, mode, chosen = (pre.size, pre.size), T.InterpolationMode(pre.interpolation), options.transforms
     steps: list[Callable] = []
     if "random_crop" not in chosen and "random_resized_crop" not in chosen:
         steps.append(T.Resize(size, interpolation=mode))
@@ -102,7 +100,9 @@ def training_transform(options: InputOptions, pre: Preprocessing) -> Callable:
 
 def plain_transform(options: InputOptions, pre: Preprocessing) -> Callable:
     """The backbone's own preprocessing: resize, crop the centre, normalise."""
-    size, mode = (pre.size, pre.size), MODES[pre.interpolation]
+    import torchvision.transforms as T
+
+    size, mode = (pre.size, pre.size), T.InterpolationMode(pre.interpolation)
     resize = [T.Resize(pre.size, interpolation=mode), T.CenterCrop(size)]
     if pre.resize == "squash":
         resize = [T.Resize(size, interpolation=mode)]
@@ -110,5 +110,7 @@ def plain_transform(options: InputOptions, pre: Preprocessing) -> Callable:
 
 
 def _to_tensor(options: InputOptions, pre: Preprocessing) -> list[Callable]:
+    import torchvision.transforms as T
+
     normal = [T.Normalize(mean=pre.mean, std=pre.std)] if "normalize" in options.transforms else []
     return [T.ToTensor(), *normal]

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from shipclip.features.images import BadImage, read_image, readable
+from shipclip.features.images import IMAGE_SUFFIXES, BadImage, read_image, readable
 
 RED = (200, 30, 40)
 
@@ -15,6 +18,12 @@ RED = (200, 30, 40)
 def save(image: Image.Image, file: Path, **options) -> str:
     image.save(file, **options)
     return str(file)
+
+
+def test_the_suffixes_are_torchvisions_and_known_without_it():
+    assert IMAGE_SUFFIXES == IMG_EXTENSIONS
+    code = "import sys, shipclip.api, shipclip.experiments.carry_out; sys.exit('torchvision' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 def gradient(mode: str) -> Image.Image:
