@@ -100,8 +100,9 @@ def steps(clip: Backbone, called: list[str]) -> Iterator[tuple[str, Step]]:
     vae = VAE(clip, called, VAEOptions(), 1)
 
     def stage2() -> None:
-        features, of = add_synthetic(vae, x, labels, base, count - base, torch.Generator().manual_seed(0))
-        logits = coop.classifier(called)(features)
+        rng = torch.Generator().manual_seed(0)
+        ((x_real, y_real, x_made, y_made),) = add_synthetic(vae, [(x, labels)], base, count - base, rng)
+        logits, of = coop.classifier(called)(torch.cat([x_real, x_made])), torch.cat([y_real, y_made])
         objective(logits, of, torch.ones(len(of)), base, ShipOptions())["loss"].backward()
 
     yield "SHIP, a step of stage 1", stage1_of(vae, base)

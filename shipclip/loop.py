@@ -13,7 +13,6 @@ from tqdm import tqdm
 
 from . import profiling
 from .errors import NotFinite
-from .features.source import Batch
 from .rng import stream
 
 Losses = dict[str, Tensor]
@@ -26,8 +25,8 @@ class Stage:
     Attributes:
         name: of its stream of random numbers.
         module: what is trained, and kept in checkpoints.
-        batches: (epoch, rng) -> the epoch's batches; labels on the CPU.
-        update: (x, labels, rng, epoch) -> the batch's scalars as they were before the update that it made.
+        batches: (epoch, rng) -> the epoch's batches: images or features, their labels (on the CPU), and what more.
+        update: (batch, rng, epoch) -> the batch's scalars as they were before the update that it made.
         epochs: how many.
         lr_key: the config key of the learning rate, for the sentence on a loss that is not finite.
         optimizer, scheduler, scaler: kept in checkpoints.
@@ -38,8 +37,8 @@ class Stage:
 
     name: str
     module: nn.Module
-    batches: Callable[[int, torch.Generator], Iterable[Batch]]
-    update: Callable[[Tensor, Tensor, torch.Generator, int], Losses]
+    batches: Callable[[int, torch.Generator], Iterable[tuple[Tensor, ...]]]
+    update: Callable[[Any, torch.Generator, int], Losses]
     epochs: int
     lr_key: str
     optimizer: torch.optim.Optimizer | None = None
@@ -103,15 +102,15 @@ def _train(stage: Stage, seed: int, epoch: int) -> Epoch:
     losses: Losses = {}
     bar = tqdm(stage.batches(epoch, rng), desc=f"Epoch {epoch + 1}", leave=False, delay=2, disable=None)
     ended = began
-    for x, labels in bar:
-        data_time = time.time() - ended
-        with profiling.step(len(x)):
-            losses = stage.update(x, labels, rng, epoch)
+    for batch in bar:
+        data_time, size = time.time() - ended, len(batch[0])
+        with profiling.step(size):
+            losses = stage.update(batch, rng, epoch)
         if stage.scheduler is not None and stage.step_schedule:
             stage.scheduler.step()
-        weighted = torch.stack([value.detach().double() for value in losses.values()]) * len(x)
+        weighted = torch.stack([value.detach().double() for value in losses.values()]) * size
         sums = weighted if sums is None else sums + weighted
-        rows, count, total_data = rows + len(x), count + 1, total_data + data_time
+        rows, count, total_data = rows + size, count + 1, total_data + data_time
         took, ended = time.time() - ended, time.time()
     if sums is None:
         raise RuntimeError(f"the stage {stage.name!r} has no batches")

@@ -10,19 +10,17 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor
 
 from . import checkpoints, loop
 from .backbones.base import Backbone
 from .errors import MissingFile, UserError
 from .features.bank import FeatureBank
-from .features.source import Batches, FeatureSource, feature_batches
+from .features.source import Batch, Batches, FeatureSource, feature_batches
 from .files import replacing
 from .generators import GENERATORS, FeatureGenerator
 from .options import read
@@ -73,11 +71,12 @@ def stage_of(generator: FeatureGenerator, source: FeatureSource) -> loop.Stage:
     batches = Batches(options.batch_size, drop_last=False)
     bank: list[FeatureBank] = []  # of the epoch at hand
 
-    def batches_of(epoch: int, rng: torch.Generator) -> Any:
+    def batches_of(epoch: int, rng: torch.Generator) -> Iterator[Batch]:
         bank[:] = [source.training_bank(epoch)]
         return feature_batches(bank[0], rng, batches)
 
-    def update(x: Tensor, labels: Tensor, rng: torch.Generator, epoch: int) -> loop.Losses:
+    def update(batch: Batch, rng: torch.Generator, epoch: int) -> loop.Losses:
+        x, labels = batch
         values = generator.train_batch(optimizer, x, labels, rng, epoch)
         return dict(zip(generator.losses, values, strict=True))
 

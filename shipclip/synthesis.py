@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -11,6 +13,8 @@ from torch import Tensor
 
 from .errors import UserError
 from .features.bank import FeatureBank
+from .features.source import Batch
+from .generators.base import SAMPLES_AT_ONCE
 from .options import option
 from .precision import NAMES, product
 
@@ -66,44 +70,67 @@ class ShipOptions:
 
 
 class Sampler(Protocol):
-    """What stage 2 asks of a trained generator."""
+    """What stage 2 asks of a trained generator: `sample`, or its two halves."""
 
     def sample(self, labels: Tensor, rng: torch.Generator) -> Tensor:
         """A unit-length synthetic feature for each label, (B,) -> (B, d)."""
 
+    def draw(self, count: int, rng: torch.Generator) -> tuple[Tensor, ...]:
+        """What is random about so many of them, a row each."""
+
+    def make(self, labels: Tensor, *drawn: Tensor) -> Tensor:
+        """The features, from what was drawn."""
+
 
 def add_synthetic(
     generator: Sampler,
-    features: Tensor,
-    labels: Tensor,
+    batches: Iterable[Batch],
     n_base: int,
     n_new: int,
     rng: torch.Generator,
     share: float = 1.0,
     classes: str = "new",
-) -> tuple[Tensor, Tensor]:
-    """A batch of B real features, followed by synthetic ones with labels uniform over the new classes.
+    context: Callable[[], AbstractContextManager] = nullcontext,
+) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """Batches of B real features, each with S synthetic ones whose labels are uniform over the new classes.
+
+    What is random is drawn batch by batch. What is made of it is made for several batches at once: the generator stays
+    as it is, and its text tower takes many prompts in less time than few and few.
 
     Args:
         generator: the trained first stage.
-        features: real, (B, d).
-        labels: their classes, all below n_base, (B,).
+        batches: real features (B, d) and their classes, all below n_base, (B,).
         n_base: number of base classes; they come first.
         n_new: number of new classes, labels n_base ... n_base + n_new - 1.
         rng: source of labels and latents.
         share: synthetic features for each real one; S = round(share * B).
         classes: "new", or "all" to synthesize base classes as well.
+        context: in which the features are made (autocast).
 
-    Returns:
-        Features (B + S, d) and labels (B + S,).
+    Yields:
+        Features (B, d) and labels (B,) as they were, synthetic features (S, d) and theirs (S,).
     """
-    count = round(share * len(labels))
-    if not count:
-        return features, labels
     first = 0 if classes == "all" else n_base
-    made = torch.randint(first, n_base + n_new, (count,), generator=rng)
-    synthetic = generator.sample(made, rng)
-    return torch.cat([features, synthetic]), torch.cat([labels, made.to(labels.device)])
+    held: list[tuple[Tensor, Tensor, Tensor, tuple[Tensor, ...]]] = []
+    for x, labels in batches:
+        made = torch.randint(first, n_base + n_new, (round(share * len(labels)),), generator=rng)
+        held.append((x, labels, made, generator.draw(len(made), rng)))
+        if sum(len(made) for _, _, made, _ in held) >= SAMPLES_AT_ONCE:
+            yield from _made(generator, held, context)
+            held = []
+    yield from _made(generator, held, context)
+
+
+def _made(generator: Sampler, held: list, context: Callable) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    labels = [made for _, _, made, _ in held]
+    if not sum(map(len, labels)):  # a share that comes to nothing
+        yield from ((x, of, x[:0], made) for x, of, made, _ in held)
+        return
+    with context():
+        drawn = (torch.cat(rows) for rows in zip(*(drawn for _, _, _, drawn in held), strict=True))
+        features = generator.make(torch.cat(labels), *drawn).split([len(made) for made in labels])
+    for (x, of, made, _), synthetic in zip(held, features, strict=True):
+        yield x, of, synthetic, made
 
 
 def synthetic_bank(generator: Sampler, labels: Tensor, views: int, rng: torch.Generator) -> FeatureBank:

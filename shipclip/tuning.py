@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -43,9 +43,9 @@ def tuning_stage(method: Method) -> Stage:
     stage.begin = learner.begin_epoch
     stage.batches = lambda epoch, rng: training_batches(method, epoch, rng, batches)
 
-    def step(x: Tensor, labels: Tensor, rng: torch.Generator, epoch: int) -> Losses:
+    def step(batch: tuple[Tensor, ...], rng: torch.Generator, epoch: int) -> Losses:
         with method.backbone.precision.training_step():
-            summary = loss(method, x, labels.to(x.device, non_blocking=True), rng)
+            summary = loss(method, *batch)
         update(summary["loss"], stage.optimizer, scaler)
         return summary
 
@@ -64,17 +64,29 @@ def synthetic_shots(method: Method) -> int:
     return method.task.shots if method.task.shots > 0 else 16
 
 
-def training_batches(method: Method, epoch: int, rng: torch.Generator, batches: Batches) -> Iterable[Batch]:
-    """An epoch's batches. With fresh views in every epoch stage 2's are not those of stage 1; without real features
-    synthetic ones of all classes are made anew."""
+def training_batches(
+    method: Method, epoch: int, rng: torch.Generator, batches: Batches
+) -> Iterable[tuple[Tensor, ...]]:
+    """An epoch's batches, with SHIP synthetic features beside real ones. With fresh views in every epoch stage 2's are
+    not those of stage 1; without real features synthetic ones of all classes are made anew."""
     source, ship = method.source, method.ship
     if isinstance(source, PixelSource):
         return source.train_batches(epoch, rng, batches)
     if not ship:
         return feature_batches(source.training_bank(epoch), rng, batches)
     if ship.real:
-        return feature_batches(source.training_bank(method.settings.generator.epochs + epoch), rng, batches)
+        bank = source.training_bank(method.settings.generator.epochs + epoch)
+        return with_synthetic(method, feature_batches(bank, rng, batches), rng)
     return feature_batches(all_synthetic(method, epoch), rng, batches)
+
+
+def with_synthetic(
+    method: Method, batches: Iterable[Batch], rng: torch.Generator
+) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """Batches of real features with synthetic ones beside them, as SHIP's options say."""
+    o, n_base, n_new = method.ship, method.n_base, len(method.names) - method.n_base
+    context = method.backbone.precision.training_step
+    return add_synthetic(method.generator, batches, n_base, n_new, rng, o.synthetic_share, o.synthetic_classes, context)
 
 
 def all_synthetic(method: Method, epoch: int) -> FeatureBank:
@@ -83,16 +95,20 @@ def all_synthetic(method: Method, epoch: int) -> FeatureBank:
     return synthetic_bank(method.generator, labels, 1, stream(method.seed, "synthetic", epoch))
 
 
-def loss(method: Method, x: Tensor, labels: Tensor, rng: torch.Generator) -> Losses:
-    """One step's scalars: the learner's own loss, or SHIP's on B real and S synthetic features."""
+def loss(method: Method, x: Tensor, labels: Tensor, *synthetic: Tensor) -> Losses:
+    """One step's scalars: the learner's own loss, or SHIP's on B real and S synthetic features.
+
+    Args:
+        x, labels: images or features, and their classes, (B,), on the CPU.
+        synthetic: beside real features, synthetic ones (S, d) and theirs (S,), on the CPU.
+    """
     options, learner = method.ship, method.learner
     if not options:
-        return learner.loss(x, labels)
-    n_real, n_base, n_new = (len(x) if options.real else 0), method.n_base, len(method.names) - method.n_base
-    if options.real:
-        x, labels = add_synthetic(
-            method.generator, x, labels, n_base, n_new, rng, options.synthetic_share, options.synthetic_classes
-        )
+        return learner.loss(x, labels.to(x.device, non_blocking=True))
+    n_real, n_base = (len(x) if options.real else 0), method.n_base
+    if synthetic:
+        x, labels = torch.cat([x, synthetic[0]]), torch.cat([labels, synthetic[1]])
+    labels = labels.to(x.device, non_blocking=True)
     weights = torch.full(labels.shape, options.synthetic_weight, device=labels.device)
     weights[:n_real] = 1.0
     if options.filter:

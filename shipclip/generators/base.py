@@ -100,10 +100,18 @@ class FeatureGenerator(nn.Module):
         """Latents to sample from, N(0, I) unless a subclass says otherwise: (count, d), wherever they are made."""
         return torch.randn(count, self.backbone.dim, generator=rng)
 
-    @torch.no_grad()
     def sample(self, labels: Tensor, rng: torch.Generator) -> Tensor:
-        """A synthetic feature for each label: (B, d), made in chunks. Labels and rng live on the CPU."""
-        return self.decode_in_chunks(self.latents(len(labels), rng), labels)
+        """A synthetic feature for each label: (B, d). Labels and rng live on the CPU."""
+        return self.make(labels, *self.draw(len(labels), rng))
+
+    def draw(self, count: int, rng: torch.Generator) -> tuple[Tensor, ...]:
+        """All that is random about so many samples, a row for each: their latents, and what a subclass adds."""
+        return (self.latents(count, rng),)
+
+    @torch.no_grad()
+    def make(self, labels: Tensor, z: Tensor) -> Tensor:
+        """The samples that were drawn, (B, d), in chunks."""
+        return self.decode_in_chunks(z, labels)
 
     def decode_in_chunks(self, z: Tensor, labels: Tensor) -> Tensor:
         """`decode` of any number of latents, (N, d), wherever they live."""

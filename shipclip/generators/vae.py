@@ -126,13 +126,16 @@ class Autoencoder(FeatureGenerator):
         rows = torch.randint(len(self.posterior_mean), (count,), generator=rng).to(device)
         return self.posterior_mean[rows] + self.posterior_std[rows] * z.to(device)
 
-    @torch.no_grad()
-    def sample(self, labels: Tensor, rng: torch.Generator) -> Tensor:
-        x_hat = super().sample(labels, rng)
+    def draw(self, count: int, rng: torch.Generator) -> tuple[Tensor, ...]:
+        drawn = super().draw(count, rng)
         if self.options.observation == "mean":
-            return x_hat
-        rows = torch.randint(len(self.residuals), (len(labels),), generator=rng)
-        return normalise(x_hat + self.residuals[rows.to(x_hat.device)])
+            return drawn
+        return (*drawn, torch.randint(len(self.residuals), (count,), generator=rng))
+
+    @torch.no_grad()
+    def make(self, labels: Tensor, z: Tensor, residuals: Tensor | None = None) -> Tensor:
+        x_hat = super().make(labels, z)
+        return x_hat if residuals is None else normalise(x_hat + self.residuals[residuals.to(x_hat.device)])
 
 
 def contrast(x: Tensor, x_hat: Tensor, labels: Tensor, scale: float) -> Tensor:

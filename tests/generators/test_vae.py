@@ -76,15 +76,18 @@ def test_samples_are_unit_vectors_that_depend_on_class_and_latent(clip: Backbone
 
 def test_synthetic_labels_are_uniform_over_the_new_classes():
     class Named:
-        def sample(self, labels, rng):
+        def draw(self, count, rng):
+            return ()
+
+        def make(self, labels):
             return labels[:, None].float()
 
     features, labels = torch.zeros(3000, 1), torch.zeros(3000, dtype=torch.long)
-    x, y = add_synthetic(Named(), features, labels, 5, 3, torch.Generator().manual_seed(0))
-    assert len(x) == len(y) == 6000
-    assert torch.equal(x[:3000], features) and torch.equal(x[3000:, 0].long(), y[3000:])
-    share = torch.bincount(y[3000:], minlength=8)[5:] / 3000
-    assert y[3000:].min() == 5
+    ((x, y, made, of),) = add_synthetic(Named(), [(features, labels)], 5, 3, torch.Generator().manual_seed(0))
+    assert len(x) == len(y) == len(made) == len(of) == 3000
+    assert torch.equal(x, features) and torch.equal(y, labels) and torch.equal(made[:, 0].long(), of)
+    share = torch.bincount(of, minlength=8)[5:] / 3000
+    assert of.min() == 5
     torch.testing.assert_close(share, torch.full((3,), 1 / 3), rtol=0, atol=0.03)
 
 

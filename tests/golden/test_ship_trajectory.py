@@ -111,7 +111,7 @@ def test_stage_2_follows_the_reference(
     new, steps = torch.tensor([5, 6, 7, 8, 5, 6, 7, 8]), iter(enumerate(GOLDEN["stage2"]["steps"]))
     ship = stage_2(golden_clip, trained)
     stage = method.tuning_stage(ship)
-    stage.batches = lambda epoch, rng: [(features, LABELS)]
+    stage.batches = lambda epoch, rng: tuning.with_synthetic(ship, [(features, LABELS)], rng)
     wanted: dict[str, Any] = {}
 
     def drawn(low: int, high: int, size: tuple[int, ...], generator: torch.Generator) -> Tensor:
@@ -123,8 +123,8 @@ def test_stage_2_follows_the_reference(
         wanted.update(figures)
         return wave((count, 512), 2000 + t, 1.0)
 
-    def sample(labels: Tensor, rng: torch.Generator) -> Tensor:
-        synthetic = VAE.sample(trained, labels, rng)
+    def make(labels: Tensor, z: Tensor) -> Tensor:
+        synthetic = VAE.make(trained, labels, z)
         close(synthetic[0, :8], wanted["synthetic_first8"])
         return synthetic
 
@@ -139,7 +139,7 @@ def test_stage_2_follows_the_reference(
     production = tuning.objective
     monkeypatch.setattr(torch, "randint", drawn)
     monkeypatch.setattr(trained, "latents", latents)
-    monkeypatch.setattr(trained, "sample", sample)
+    monkeypatch.setattr(trained, "make", make)
     monkeypatch.setattr(tuning, "objective", objective)
     loop.run(stage, 0, 0, lambda epoch: None)
     assert next(steps, None) is None  # all six

@@ -30,9 +30,9 @@ def stage(**further: Any) -> Stage:
     module = nn.Linear(1, 1, bias=False)
     optimizer = torch.optim.SGD(module.parameters(), lr=1.0)
 
-    def update(x: Tensor, labels: Tensor, rng: torch.Generator, epoch: int) -> loop.Losses:
+    def update(batch: Any, rng: torch.Generator, epoch: int) -> loop.Losses:
         optimizer.step()
-        return {"loss": x.mean(), "noise": torch.rand((), generator=rng)}
+        return {"loss": batch[0].mean(), "noise": torch.rand((), generator=rng)}
 
     return Stage("train", module, batches, update, 4, "OPTIM.LR", optimizer, **further)
 
@@ -78,8 +78,8 @@ def test_begin_comes_before_each_epoch_and_finish_before_the_last_is_told():
 def test_a_loss_that_is_not_finite_stops_it_with_its_key(value: str):
     one, told = stage(), []
     plain = one.update
-    one.update = lambda x, labels, rng, epoch: (
-        plain(x, labels, rng, epoch) | ({"loss": torch.tensor(float(value))} if epoch == 1 else {})
+    one.update = lambda batch, rng, epoch: (
+        plain(batch, rng, epoch) | ({"loss": torch.tensor(float(value))} if epoch == 1 else {})
     )
     with pytest.raises(NotFinite, match="the loss is not finite in epoch 2: lower OPTIM.LR, or compute in fp32"):
         loop.run(one, 0, 0, told.append)

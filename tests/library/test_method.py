@@ -100,7 +100,8 @@ def test_with_ship_synthetic_features_stand_behind_the_real_ones(clip: Backbone,
 
     monkeypatch.setattr(tuning, "objective", objective)
     x = ship.source.training_bank(0).features[0, :4]
-    tuning.loss(ship, x, LABELS[:4], torch.Generator().manual_seed(0))
+    ((*batch,),) = tuning.with_synthetic(ship, [(x, LABELS[:4])], torch.Generator().manual_seed(0))
+    tuning.loss(ship, *batch)
     ((labels, weights, n_base),) = seen
     assert labels[:4].tolist() == LABELS[:4].tolist() and set(labels[4:].tolist()) <= {2, 3} and len(labels) == 8
     assert weights.tolist() == [1.0] * 4 + [0.25] * 4 and n_base == 2
@@ -129,14 +130,11 @@ def test_without_real_features_all_classes_are_synthesized(clip: Backbone):
 
 def test_the_anchor_is_to_the_hand_written_texts(clip: Backbone):
     x = torch.eye(clip.dim)[:4]
+    ships = [made(clip, "CoOp", ShipOptions(anchor_weight=weight), n_ctx=2) for weight in (0.0, 2.0)]
     plain, pulled = (
-        tuning.loss(
-            made(clip, "CoOp", ShipOptions(anchor_weight=weight), n_ctx=2),
-            x,
-            LABELS[:4],
-            torch.Generator().manual_seed(0),
-        )["loss"]
-        for weight in (0.0, 2.0)
+        tuning.loss(ship, *batch)["loss"]
+        for ship in ships
+        for batch in tuning.with_synthetic(ship, [(x, LABELS[:4])], torch.Generator().manual_seed(0))
     )
     learner = made(clip, "CoOp", ShipOptions(), n_ctx=2).learner
     near = (learner.classifier(learner.names).class_features * learner.text_features(learner.names)).sum(dim=1)

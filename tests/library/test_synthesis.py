@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from shipclip import synthesis
 from shipclip.synthesis import ShipOptions, add_synthetic, agreement, objective, synthetic_bank
 
 LOGITS = torch.tensor([[2.0, 0, 1], [0, 1, 0], [1, 0, 3]])
@@ -14,6 +15,18 @@ LABELS = torch.tensor([0, 1, 2])  # classes 0 and 1 are base
 
 
 class Named:
+    """A feature is its class and the number that was drawn for it; `passes` counts the samples of each pass."""
+
+    def __init__(self):
+        self.passes: list[int] = []
+
+    def draw(self, count, rng):
+        return (torch.rand(count, generator=rng),)
+
+    def make(self, labels, drawn):
+        self.passes.append(len(labels))
+        return torch.stack([labels.float(), drawn], dim=1)
+
     def sample(self, labels, rng):
         return labels[:, None].float()
 
@@ -53,11 +66,32 @@ def test_the_own_term_has_no_gradient_across_halves():
 
 
 def test_share_and_classes_of_the_synthetic_features():
-    features, labels = torch.zeros(400, 1), torch.zeros(400, dtype=torch.long)
+    batches = [(torch.zeros(400, 2), torch.zeros(400, dtype=torch.long))]
     rng = torch.Generator().manual_seed(0)
-    assert len(add_synthetic(Named(), features, labels, 2, 2, rng, share=0.5)[1]) == 600
-    made = add_synthetic(Named(), features, labels, 2, 2, rng, share=2.0, classes="all")[1][400:]
+    ((x, _, _, of),) = add_synthetic(Named(), batches, 2, 2, rng, share=0.5)
+    assert len(x) + len(of) == 600
+    ((_, _, _, made),) = add_synthetic(Named(), batches, 2, 2, rng, share=2.0, classes="all")
     assert len(made) == 800 and set(made.tolist()) == {0, 1, 2, 3}
+
+
+def test_synthetic_features_are_drawn_by_the_batch_and_made_for_several(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(synthesis, "SAMPLES_AT_ONCE", 7)
+    batches = [(torch.full((n, 2), float(n)), torch.zeros(n, dtype=torch.long)) for n in (3, 3, 2, 4, 3, 1)]
+    named, rng, asked = Named(), torch.Generator().manual_seed(4), []
+
+    def read():
+        for batch in batches:
+            asked.append(len(named.passes))
+            yield batch
+
+    found = list(add_synthetic(named, read(), 2, 3, rng))
+    assert named.passes == [8, 7, 1] and asked == [0, 0, 0, 1, 1, 2]  # never an epoch at once
+    one_by_one, rng = Named(), torch.Generator().manual_seed(4)
+    for (x, labels, features, made), (real, of) in zip(found, batches, strict=True):
+        assert torch.equal(x, real) and torch.equal(labels, of) and torch.equal(features[:, 0], made.float())
+        ((*_, alone, _),) = add_synthetic(one_by_one, [(real, of)], 2, 3, rng)
+        assert torch.equal(features, alone)
+    assert one_by_one.passes == [3, 3, 2, 4, 3, 1]
 
 
 def test_features_that_clip_takes_for_another_class_are_left_out_unless_real():
@@ -76,5 +110,6 @@ def test_a_synthetic_bank_has_views_and_labels():
 def test_a_share_that_comes_to_nothing_adds_nothing(share: float):
     """The last batch of an epoch may be a single feature."""
     features, labels = torch.ones(1, 1), torch.zeros(1, dtype=torch.long)
-    x, y = add_synthetic(Named(), features, labels, 1, 2, torch.Generator(), share)
-    assert x is features and y is labels
+    named = Named()
+    ((x, y, made, of),) = add_synthetic(named, [(features, labels)], 1, 2, torch.Generator(), share)
+    assert x is features and y is labels and made.shape == (0, 1) and not len(of) and not named.passes
