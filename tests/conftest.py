@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import embedded  # noqa: F401  an installed Dassl wins over the embedded one
+from shipclip.backbones import recompute
 from shipclip.backbones.base import Backbone
 from shipclip.miniclip import world
 from tests.clips import small_clip
@@ -32,6 +33,15 @@ def data(small_world: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def clip() -> Backbone:
     """A small random CLIP."""
     return small_clip()
+
+
+@pytest.fixture
+def made_again(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """An item for each part whose activations are not held until the backward pass."""
+    found: list[int] = []
+    again = recompute.recomputed
+    monkeypatch.setattr(recompute, "recomputed", lambda *given: found.append(1) or again(*given))
+    return found
 
 
 @pytest.fixture(scope="session")

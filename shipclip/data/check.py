@@ -20,7 +20,7 @@ from pathlib import Path
 from tabulate import tabulate
 from tqdm import tqdm
 
-from ..errors import TOLD, UserError, sentence
+from ..errors import TOLD, UserError, sentence, unknown
 from ..features.images import BadImage, read_image
 from ..task import Item
 from .base import DATASETS, Dataset
@@ -62,7 +62,7 @@ def find(name: str) -> type[Dataset]:
     for cls in DATASETS:
         if plain in (cls.__name__.lower(), _page(cls)):
             return cls
-    raise UserError(f"there is no data set {name!r}: choose one of {', '.join(DATASETS.names())}")
+    raise unknown("data set", name, DATASETS.names())
 
 
 def _page(cls: type) -> str:

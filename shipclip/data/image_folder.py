@@ -14,12 +14,11 @@ train, split. Paths are relative to the root.
 from __future__ import annotations
 
 import csv
-import difflib
 import os
 from collections import Counter
 from pathlib import Path
 
-from ..errors import MissingFile, UserError
+from ..errors import MissingFile, UserError, did_you_mean
 from ..features.images import IMAGE_SUFFIXES
 from ..files import read_json, read_lines, read_text
 from ..names import plain, read_names, refuse_twins
@@ -185,7 +184,6 @@ def _read_list(file: Path) -> list[dict[str, str]]:
 
 def _refuse_unknown(found, known, what: str, folder: Path | None = None) -> None:
     for key in sorted(set(found) - set(known)):
-        near = difflib.get_close_matches(key, list(known), n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(key, known)
         where = f": add it to {folder / 'classnames.txt'}" if folder else ": mend it"
         raise UserError(f"{what} {key!r}, which is no class with training images or in classnames.txt{where}{hint}")

@@ -25,7 +25,7 @@ import torchvision.datasets as torchvision_datasets
 from torchvision.datasets import utils as torchvision_utils
 from tqdm import tqdm
 
-from ..errors import TOLD, Offline, UserError, sentence
+from ..errors import TOLD, Offline, UserError, sentence, unknown
 from .sources import SOURCES, Archive, Source
 
 CHUNK = 1 << 20  # bytes
@@ -92,7 +92,7 @@ def find(name: str) -> Source:
     for known, source in SOURCES.items():
         if name.lower().replace("_", "") in (known.lower(), source.folder.lower().replace("_", "")):
             return source
-    raise UserError(f"there is no data set {name!r} to prepare: choose one of {', '.join(SOURCES)}")
+    raise unknown("data set", name, SOURCES)
 
 
 # -- downloads --------------------------------------------------------------------------------------------------

@@ -65,7 +65,7 @@ def test_features_and_gradients_are_those_of_the_modules(
     assert torch.equal(prompts.suffix, before)  # what it overwrites is its own
 
 
-def test_many_prompts_go_through_in_parts(exact: Backbone, monkeypatch: pytest.MonkeyPatch):
+def test_many_prompts_go_through_in_parts(exact: Backbone, made_again: list[int], monkeypatch: pytest.MonkeyPatch):
     prefix = torch.randn(2, 3, 128, dtype=torch.float64, requires_grad=True)
     suffix = torch.randn(2, 7, 4, 128, dtype=torch.float64, requires_grad=True)
     prompts = Prompts(prefix, suffix, torch.tensor([4, 2, 1, 3, 4, 4, 2]))
@@ -74,9 +74,6 @@ def test_many_prompts_go_through_in_parts(exact: Backbone, monkeypatch: pytest.M
     features, gradients = both(exact, prompts, [prefix, suffix])[0]
     torch.testing.assert_close(features, wanted, rtol=1e-10, atol=1e-10)
     torch.testing.assert_close(gradients, wanted_gradients, rtol=1e-8, atol=1e-10)
-    made_again: list[int] = []
-    again = recompute.recomputed
-    monkeypatch.setattr(recompute, "recomputed", lambda *given: made_again.append(1) or again(*given))
     monkeypatch.setattr(text_tower, "HELD", 1)
     monkeypatch.setattr(text_tower, "COPIED", 0)
     row = 2 * 128 * 8 * exact.text.layers  # bytes of a position of both groups

@@ -98,4 +98,4 @@ def test_the_embedded_dassl_is_found_whichever_module_comes_first(module: str):
 def test_the_tools_start_as_modules(tool: str, tmp_path: Path):
     command = [sys.executable, "-m", f"datasets.{tool}", "nothing", "--root", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 2 and "error: there is no data set 'nothing'" in done.stderr
+    assert done.returncode == 2 and "error: there is no data set nothing; known: " in done.stderr

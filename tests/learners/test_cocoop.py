@@ -42,11 +42,10 @@ def test_chunks_have_the_logits_and_gradients_of_one_pass(exact: Backbone, at_on
     assert all(g.abs().max() > 0 for g in gradients)
 
 
-def test_chunks_are_held_where_there_is_memory_and_nothing_bounds_it(exact: Backbone, monkeypatch: pytest.MonkeyPatch):
+def test_chunks_are_held_where_there_is_memory_and_nothing_bounds_it(
+    exact: Backbone, made_again: list[int], monkeypatch: pytest.MonkeyPatch
+):
     x = torch.nn.functional.normalize(torch.randn(4, exact.dim, dtype=torch.float64), dim=1)
-    made_again: list[int] = []
-    again = recompute.recomputed
-    monkeypatch.setattr(recompute, "recomputed", lambda *given: made_again.append(1) or again(*given))
     monkeypatch.setattr(cocoop, "ON_CPU", 2)
     wanted = logits_and_gradients(exact, x, 2)
     assert len(made_again) == 12

@@ -169,6 +169,7 @@ def test_a_run_of_train_py_opens_in_the_same_way(data: Path, tmp_path: Path, mon
 MISTAKES = {
     "no images": ({}, "give either a folder of images, or images= with labels="),
     "labels": ({"images": ["a.png"], "labels": []}, "there are 1 images and 0 labels"),
+    "precision": ({"folder": "f", "precision": "bf61"}, "there is no precision bf61; known: .*; did you mean bf16"),
     "learner": ({"folder": "f", "learner": "CoUp"}, "learner is 'CoUp': choose one of .*; did you mean CoOp"),
     "option": ({"folder": "f", "options": {"OPTIM.LT": 1.0}}, "unknown config key OPTIM.LT; did you mean OPTIM.LR"),
     "kind": ({"folder": "f", "options": {"OPTIM.LR": "fast"}}, "OPTIM.LR is 'fast': give a number"),
