@@ -99,7 +99,7 @@ def steps(clip: Backbone, called: list[str]) -> Iterator[tuple[str, Step]]:
 
     vae = VAE(clip, called, VAEOptions(), 1)
 
-    def stage2() -> None:
+    def stage2() -> None:  # with a pass of its own for its synthetic features, where training makes several batches'
         rng = torch.Generator().manual_seed(0)
         ((x_real, y_real, x_made, y_made),) = add_synthetic(vae, [(x, labels)], base, count - base, rng)
         logits, of = coop.classifier(called)(torch.cat([x_real, x_made])), torch.cat([y_real, y_made])

@@ -21,7 +21,7 @@ from .claim import Claim, take
 from .confidence import Calibration, distance_scores
 from .data.image_folder import ImageFolder
 from .data.protocol import DatasetOptions, task_of, texts_of, without_bad_images
-from .errors import MissingFile, UserError, unknown
+from .errors import MissingFile, UserError
 from .features.source import FeatureSource
 from .gallery import Gallery
 from .identity import identity_of
@@ -30,7 +30,7 @@ from .method import Method
 from .names import plain, refuse_twins
 from .options import Tree
 from .plan import Plan, Wish, settle
-from .precision import NAMES, device_of
+from .precision import device_of, known
 from .recipe import Recipe
 from .rng import run_seed
 from .run import Run, of_nodes
@@ -95,8 +95,6 @@ def fit(
         UserError: what is wrong with images, names or options, in one sentence.
     """
     device = device_of(device)
-    if precision not in NAMES:
-        raise unknown("precision", precision, NAMES)
     wish = Wish(learner, _epochs(epochs), calibrate, reject, alone)
     wish.check()
     recipe = Recipe.of(
@@ -105,7 +103,7 @@ def fit(
         shots,
         backbone=backbone,
         backbone_path=backbone_path,
-        precision=precision,
+        precision=known(precision),
         seed=seed,
     )
     if wish.epochs > 0 and "OPTIM.MAX_EPOCH" in recipe.given:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from . import profiling
-from .errors import UserError, first_line
+from .errors import UserError, first_line, unknown
 from .machine import multiplies_bfloat16
 
 HALF = (torch.float16, torch.bfloat16)
@@ -45,8 +45,7 @@ class Precision:
     @staticmethod
     def choose(name: str, device: str | torch.device = "cpu") -> Precision:
         """The precision called `name`; half precision on the CPU becomes fp32, with a notice."""
-        if name not in NAMES:
-            raise UserError(f"PREC is {name!r}: choose one of {', '.join(NAMES)}")
+        known(name)
         kind = torch.device(device).type
         if kind == "cpu" and name in ("fp16", "amp"):
             print(f"Note: {name} needs a GPU; on the CPU this run computes in fp32")
@@ -73,6 +72,13 @@ class Precision:
     def scaler(self) -> torch.amp.GradScaler | None:
         """A gradient scaler, for amp alone."""
         return torch.amp.GradScaler(self.device_type) if self.name == "amp" else None
+
+
+def known(name: str) -> str:
+    """The name of a precision; a UserError if it is none."""
+    if name not in NAMES:
+        raise unknown("precision", name, NAMES)
+    return name
 
 
 def product(a: Tensor, b: Tensor) -> Tensor:

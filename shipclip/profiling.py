@@ -1,8 +1,9 @@
 """Where a run's time goes, for --profile: seconds and rates of its parts, the share of the matrix peak, memory, traces.
 
-Parts do not overlap: images are read, pass the image tower, prompts pass the text tower, gradients come back, the
-optimiser steps; what is left is `other`. On a GPU each part waits for the device at both of its ends, and the floating
-point operations are counted in the first step of each size, so a run that is looked at takes longer than another.
+Parts do not overlap: images are read, pass the image tower, synthetic features are made between the steps of stage 2,
+prompts pass the text tower, gradients come back, the optimiser steps; what is left is `other`. On a GPU each part waits
+for the device at both of its ends, and the floating point operations are counted in the first step of each size, so a
+run that is looked at takes longer than another.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ from .errors import first_line
 from .files import replacing, write_json, write_text
 
 FOLDER = "profile"  # in a run's folder
-PARTS = {"decoding": "images", "encoding": "images", "text": "prompts", "backward": "steps", "optimiser": "steps"}
+# In the order of a run, with what they work on.
+PARTS = {"decoding": "images", "encoding": "images", "synthesis": "samples", "text": "prompts"}
+PARTS |= {"backward": "steps", "optimiser": "steps"}
 EVENTS = 200_000  # in a trace; a browser shows no more
 FIRST, LAST = 3, 6  # steps of a stage whose operators are traced
 Item = TypeVar("Item")

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from . import profiling
 from .errors import UserError
 from .features.bank import FeatureBank
 from .features.source import Batch
@@ -70,7 +71,7 @@ class ShipOptions:
 
 
 class Sampler(Protocol):
-    """What stage 2 asks of a trained generator: `sample`, or its two halves."""
+    """What stage 2 asks of a trained generator: samples, in one go or in two halves."""
 
     def sample(self, labels: Tensor, rng: torch.Generator) -> Tensor:
         """A unit-length synthetic feature for each label, (B,) -> (B, d)."""
@@ -79,7 +80,20 @@ class Sampler(Protocol):
         """What is random about so many of them, a row each."""
 
     def make(self, labels: Tensor, *drawn: Tensor) -> Tensor:
-        """The features, from what was drawn."""
+        """The features, (B, d), from what was drawn."""
+
+
+class Held(NamedTuple):
+    """A batch of real features whose synthetic ones are drawn, and not made yet."""
+
+    x: Tensor  # real features, (B, d)
+    labels: Tensor  # theirs, (B,)
+    classes: Tensor  # of the synthetic ones, (S,)
+    drawn: tuple[Tensor, ...]  # what is random about them, a row each
+
+    @property
+    def rows(self) -> int:
+        return max(len(self.x), len(self.classes))
 
 
 def add_synthetic(
@@ -94,8 +108,8 @@ def add_synthetic(
 ) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
     """Batches of B real features, each with S synthetic ones whose labels are uniform over the new classes.
 
-    What is random is drawn batch by batch. What is made of it is made for several batches at once: the generator stays
-    as it is, and its text tower takes many prompts in less time than few and few.
+    What is random is drawn batch by batch; the features are made for several batches at once, up to SAMPLES_AT_ONCE of
+    them, for the text tower takes less time for many prompts than for the same in small portions.
 
     Args:
         generator: the trained first stage.
@@ -110,27 +124,31 @@ def add_synthetic(
     Yields:
         Features (B, d) and labels (B,) as they were, synthetic features (S, d) and theirs (S,).
     """
-    first = 0 if classes == "all" else n_base
-    held: list[tuple[Tensor, Tensor, Tensor, tuple[Tensor, ...]]] = []
+    first, held, rows = 0 if classes == "all" else n_base, list[Held](), 0
     for x, labels in batches:
-        made = torch.randint(first, n_base + n_new, (round(share * len(labels)),), generator=rng)
-        held.append((x, labels, made, generator.draw(len(made), rng)))
-        if sum(len(made) for _, _, made, _ in held) >= SAMPLES_AT_ONCE:
+        wanted = torch.randint(first, n_base + n_new, (round(share * len(labels)),), generator=rng)
+        batch = Held(x, labels, wanted, generator.draw(len(wanted), rng))
+        if held and rows + batch.rows > SAMPLES_AT_ONCE:
             yield from _made(generator, held, context)
-            held = []
+            held, rows = [], 0
+        held.append(batch)
+        rows += batch.rows
     yield from _made(generator, held, context)
 
 
-def _made(generator: Sampler, held: list, context: Callable) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-    labels = [made for _, _, made, _ in held]
-    if not sum(map(len, labels)):  # a share that comes to nothing
-        yield from ((x, of, x[:0], made) for x, of, made, _ in held)
+def _made(
+    generator: Sampler, held: list[Held], context: Callable[[], AbstractContextManager]
+) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """The batches with their synthetic features."""
+    classes = torch.cat([batch.classes for batch in held]) if held else ()
+    if not len(classes):  # a share that comes to nothing
+        yield from ((batch.x, batch.labels, batch.x[:0], batch.classes) for batch in held)
         return
-    with context():
-        drawn = (torch.cat(rows) for rows in zip(*(drawn for _, _, _, drawn in held), strict=True))
-        features = generator.make(torch.cat(labels), *drawn).split([len(made) for made in labels])
-    for (x, of, made, _), synthetic in zip(held, features, strict=True):
-        yield x, of, synthetic, made
+    drawn = [torch.cat(rows) for rows in zip(*(batch.drawn for batch in held), strict=True)]
+    with profiling.part("synthesis", len(classes), len(classes)), context():
+        features = generator.make(classes, *drawn)
+    for batch, synthetic in zip(held, features.split([len(batch.classes) for batch in held]), strict=True):
+        yield batch.x, batch.labels, synthetic, batch.classes
 
 
 def synthetic_bank(generator: Sampler, labels: Tensor, views: int, rng: torch.Generator) -> FeatureBank:

@@ -38,9 +38,10 @@ def test_a_profiled_run_is_the_same_run_and_tells_its_parts(data: Path, tmp_path
     folder = tmp_path / "seen" / "profile"
     figures = read(folder)
     parts, stages = figures["parts"], figures["stages"]
-    assert list(parts) == ["decoding", "encoding", "text", "backward", "optimiser", "other"]
+    assert list(parts) == ["decoding", "encoding", "synthesis", "text", "backward", "optimiser", "other"]
     assert sum(part["seconds"] for part in parts.values()) == pytest.approx(figures["seconds"])
     assert parts["decoding"]["images"] == parts["encoding"]["images"] > 0 and parts["text"]["prompts"] > 0
+    assert parts["synthesis"]["samples"] > 0
     assert parts["backward"]["steps"] == parts["optimiser"]["steps"] == sum(s["steps"] for s in stages.values())
     assert set(stages) == {"stage1", "train"} and figures["peak_memory_mib"] > 100
     assert 0 < parts["encoding"]["of_peak"] < 1 and figures["matrix_peak_gflops"] > 1

@@ -187,7 +187,7 @@ class _MLP(torch.autograd.Function):
 
 
 class _Attention(torch.autograd.Function):
-    """Causal self-attention of prefixes (GP, 3w) and suffixes (tokens, 3w) -> (N, w)."""
+    """Causal self-attention of prefixes (GP, 3w) and suffixes (tokens, 3w) -> (N, w), all heads at once."""
 
     @staticmethod
     @custom_fwd
@@ -263,7 +263,7 @@ def _front(scores: Tensor, layout: Layout) -> Tensor:
 def _front_products(x: Tensor, prefix: Tensor, layout: Layout) -> Tensor:
     """Products of each row with its group's prefix, (HGS, M, dh), (HG, P, dh) -> (HGS, M, P)."""
     rows = _of_group(x, layout)
-    if layout.P == 1:  # a batch adds the single column up in another order than a matrix does
+    if layout.P == 1:  # matrix by matrix, for a batch of them adds a single column up in another order
         found = torch.stack([a @ b.t() for a, b in zip(rows, prefix, strict=True)])
     else:
         found = torch.bmm(rows, prefix.mT)

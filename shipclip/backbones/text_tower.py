@@ -174,7 +174,7 @@ class Layout:
         return self.last[:, None, None, None].expand(-1, q.shape[1], 1, q.shape[3])
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=32)  # some are asked for once: random labels have other lengths each time
 @torch.inference_mode(False)  # they will be trained with, whatever asks first
 def _layout(G: int, S: int, P: int, M: int, lengths: tuple[int, ...], device: torch.device) -> Layout:
     """Names that do not change have their layout made once, and are sent to the device once."""

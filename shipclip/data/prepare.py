@@ -92,7 +92,7 @@ def find(name: str) -> Source:
     for known, source in SOURCES.items():
         if name.lower().replace("_", "") in (known.lower(), source.folder.lower().replace("_", "")):
             return source
-    raise unknown("data set", name, SOURCES)
+    raise unknown("download for the data set", name, SOURCES)
 
 
 # -- downloads --------------------------------------------------------------------------------------------------

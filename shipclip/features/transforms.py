@@ -1,6 +1,6 @@
 """Images to tensors: augmentation in training, CLIP's plain preprocessing in a test. Names and order are Dassl's.
 
-torchvision is imported when a transform is made: that takes as long as importing torch, and most commands need none.
+torchvision is imported when a transform is made: that takes as long as importing torch, and much ends before.
 """
 
 from __future__ import annotations

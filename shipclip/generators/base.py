@@ -24,7 +24,7 @@ from ..texts import Texts
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"relu": nn.ReLU, "leaky_relu": lambda: nn.LeakyReLU(0.2)}
 WIDTH = 65_536  # of a hidden layer; more than anybody has memory for
-SAMPLES_AT_ONCE = 1024  # prompts in one pass of the text tower; bounds the memory
+SAMPLES_AT_ONCE = 1024  # prompts in one pass of the text tower, and how far stage 2 makes ahead; bounds the memory
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ class GeneratorOptions:
 
 class FeatureGenerator(nn.Module):
     """Base class; a subclass makes its networks in `build` and overrides `decode` and `train_batch`.
+
+    One that draws more than latents overrides `draw`, and `make`, which has it; never `sample`, which is both.
 
     Args:
         backbone: the frozen CLIP.
@@ -53,6 +55,11 @@ class FeatureGenerator(nn.Module):
 
     Options: ClassVar[type] = GeneratorOptions
     losses: ClassVar[tuple[str, ...]] = ("loss",)
+
+    def __init_subclass__(cls, **further: Any) -> None:
+        super().__init_subclass__(**further)
+        if "sample" in cls.__dict__:
+            raise TypeError(f"{cls.__name__} overrides sample, which training does not ask: override draw and make")
 
     def __init__(self, backbone: Backbone, names: Sequence[str], options: Any, seed: int, texts: Texts | None = None):
         super().__init__()
@@ -105,12 +112,15 @@ class FeatureGenerator(nn.Module):
         return self.make(labels, *self.draw(len(labels), rng))
 
     def draw(self, count: int, rng: torch.Generator) -> tuple[Tensor, ...]:
-        """All that is random about so many samples, a row for each: their latents, and what a subclass adds."""
+        """All that is random about so many samples: tensors with a row for each, so that several draws may be joined.
+
+        Here the latents; a subclass may add others.
+        """
         return (self.latents(count, rng),)
 
     @torch.no_grad()
     def make(self, labels: Tensor, z: Tensor) -> Tensor:
-        """The samples that were drawn, (B, d), in chunks."""
+        """The samples that were drawn, (B, d), in chunks; each from its own rows alone."""
         return self.decode_in_chunks(z, labels)
 
     def decode_in_chunks(self, z: Tensor, labels: Tensor) -> Tensor:

@@ -218,7 +218,7 @@ def test_without_a_network_one_sentence_says_what_to_do(tmp_path: Path, monkeypa
 
 def test_an_unknown_name_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture):
     assert main(["nothing", "--root", str(tmp_path)]) == 2
-    assert "there is no data set nothing; known: AWA2 CUB Caltech101" in capsys.readouterr().err
+    assert "there is no download for the data set nothing; known: AWA2 CUB Caltech101" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", SOURCES)

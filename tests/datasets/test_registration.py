@@ -94,8 +94,8 @@ def test_the_embedded_dassl_is_found_whichever_module_comes_first(module: str):
     subprocess.run([sys.executable, "-c", f"import {module}"], cwd=ROOT, check=True)
 
 
-@pytest.mark.parametrize("tool", ["check", "prepare"])
-def test_the_tools_start_as_modules(tool: str, tmp_path: Path):
+@pytest.mark.parametrize(("tool", "what"), [("check", "data set"), ("prepare", "download for the data set")])
+def test_the_tools_start_as_modules(tool: str, what: str, tmp_path: Path):
     command = [sys.executable, "-m", f"datasets.{tool}", "nothing", "--root", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 2 and "error: there is no data set nothing; known: " in done.stderr
+    assert done.returncode == 2 and f"error: there is no {what} nothing; known: " in done.stderr

@@ -71,6 +71,38 @@ def test_the_critic_learns_while_the_generator_rests_and_the_reverse(clip: Backb
     assert all(p.requires_grad for p in gan.critic.parameters())
 
 
+def test_all_of_the_critics_fakes_are_made_at_once_and_drawn_step_by_step(
+    clip: Backbone, monkeypatch: pytest.MonkeyPatch
+):
+    gan, data, seen, passes = made(clip, "GAN", critic_steps=3), bank(clip), [], []
+    production, decode = gan.critic_terms, gan.decode
+
+    def critic_terms(x: Tensor, fake: Tensor, labels: Tensor, mix: Tensor) -> tuple[Tensor, Tensor]:
+        seen.append((fake, labels, mix))
+        return production(x, fake, labels, mix)
+
+    def decoded(z: Tensor, labels: Tensor) -> Tensor:
+        passes.append(len(z))
+        return decode(z, labels)
+
+    monkeypatch.setattr(gan, "critic_terms", critic_terms)
+    monkeypatch.setattr(gan, "decode", decoded)
+    x, labels, rng = data.features[0], data.labels, torch.Generator().manual_seed(8)
+    assert len(set(labels.tolist())) > 1
+    before = [p.detach().clone() for p in gan.generator.parameters()]
+    gan.train_batch(gan.optimizer(), x, labels, rng, 0)
+    assert passes == [3 * len(x), len(x)] and len(seen) == 3
+    with torch.no_grad():
+        for parameter, value in zip(gan.generator.parameters(), before, strict=True):
+            parameter.copy_(value)
+    gan.prompt.load_state_dict(made(clip, "GAN", critic_steps=3).prompt.state_dict())
+    rng = torch.Generator().manual_seed(8)
+    for fake, of, mix in seen:
+        z, wanted = torch.randn(x.shape, generator=rng), torch.rand(len(x), 1, generator=rng)
+        assert torch.equal(mix, wanted) and torch.equal(of, labels) and not fake.requires_grad
+        torch.testing.assert_close(fake, decode(z, labels).detach(), rtol=0, atol=1e-5)
+
+
 def test_a_critic_alone_learns_to_tell_real_from_synthetic(clip: Backbone):
     gan, data = made(clip, "GAN"), bank(clip)
     x, labels, rng = data.features[0], data.labels, torch.Generator().manual_seed(0)

@@ -9,7 +9,7 @@ import torch
 
 from shipclip.backbones.base import Backbone, normalise
 from shipclip.errors import UserError
-from shipclip.generators import GENERATORS
+from shipclip.generators import GENERATORS, FeatureGenerator
 from shipclip.generators.vae import contrast
 from tests.clips import rewrapped
 
@@ -170,6 +170,24 @@ def test_residuals_bring_back_the_spread_that_the_mean_leaves_out(name: str, cli
     nearest = (drawn[:, None] - candidates).norm(dim=2).min(dim=1).values
     assert nearest.max() < 1e-4
     assert drawn.var(dim=0).sum() > 2 * x_hat.var(dim=0).sum()
+
+
+@pytest.mark.parametrize("further", [{}, {"observation": "residuals", "latent": "posterior"}])
+def test_several_draws_are_made_in_one_pass(further: dict[str, str], clip: Backbone):
+    generator = made(clip, "VAE", epochs=1, **further)
+    fit(generator, bank(clip))
+    parts, rng = (torch.tensor([3, 0]), torch.tensor([1, 2, 3])), torch.Generator().manual_seed(2)
+    drawn = [generator.draw(len(labels), rng) for labels in parts]
+    together = generator.make(torch.cat(parts), *(torch.cat(rows) for rows in zip(*drawn, strict=True)))
+    rng = torch.Generator().manual_seed(2)
+    alone = torch.cat([generator.sample(labels, rng) for labels in parts])
+    torch.testing.assert_close(together, alone, rtol=0, atol=1e-6)
+    assert torch.cdist(alone, alone).add(torch.eye(5)).min() > 1e-6 and not together.requires_grad
+
+
+def test_a_generator_that_overrides_sample_is_told_what_to_override():
+    with pytest.raises(TypeError, match="Mine overrides sample, which training does not ask: override draw and make"):
+        type("Mine", (FeatureGenerator,), {"sample": lambda self, labels, rng: None})
 
 
 def test_an_unknown_observation_is_refused(clip: Backbone):

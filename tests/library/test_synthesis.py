@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -15,20 +16,30 @@ LABELS = torch.tensor([0, 1, 2])  # classes 0 and 1 are base
 
 
 class Named:
-    """A feature is its class and the number that was drawn for it; `passes` counts the samples of each pass."""
+    """A feature is its class and the number that was drawn for it; `passes` counts the samples of each pass, `inside`
+    tells of each whether the context was entered."""
 
     def __init__(self):
         self.passes: list[int] = []
+        self.inside: list[bool] = []
+        self.entered = False
+
+    @contextmanager
+    def context(self):
+        self.entered = True
+        yield
+        self.entered = False
 
     def draw(self, count, rng):
         return (torch.rand(count, generator=rng),)
 
     def make(self, labels, drawn):
         self.passes.append(len(labels))
+        self.inside.append(self.entered)
         return torch.stack([labels.float(), drawn], dim=1)
 
     def sample(self, labels, rng):
-        return labels[:, None].float()
+        return self.make(labels, *self.draw(len(labels), rng))
 
 
 def weights(*values: float) -> torch.Tensor:
@@ -74,24 +85,55 @@ def test_share_and_classes_of_the_synthetic_features():
     assert len(made) == 800 and set(made.tolist()) == {0, 1, 2, 3}
 
 
-def test_synthetic_features_are_drawn_by_the_batch_and_made_for_several(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(synthesis, "SAMPLES_AT_ONCE", 7)
-    batches = [(torch.full((n, 2), float(n)), torch.zeros(n, dtype=torch.long)) for n in (3, 3, 2, 4, 3, 1)]
-    named, rng, asked = Named(), torch.Generator().manual_seed(4), []
+def batches_of(*sizes: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    return [(torch.full((n, 2), float(n)), torch.zeros(n, dtype=torch.long)) for n in sizes]
 
-    def read():
+
+@pytest.mark.parametrize(
+    ("share", "passes", "asked"),
+    [
+        (1.0, [6, 6, 4], [0, 0, 0, 1, 1, 2]),
+        (2.0, [6, 6, 4, 8, 6, 2], [0, 0, 1, 2, 3, 4]),
+        (0.4, [2, 3, 1], [0, 0, 0, 1, 1, 2]),  # 1, 1; 1, 2; 1, 0 synthetic ones
+    ],
+)
+def test_synthetic_features_are_drawn_by_the_batch_and_made_for_several(
+    share: float, passes: list[int], asked: list[int], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(synthesis, "SAMPLES_AT_ONCE", 7)
+    batches, named, rng, read = batches_of(3, 3, 2, 4, 3, 1), Named(), torch.Generator().manual_seed(4), []
+
+    def reading():
         for batch in batches:
-            asked.append(len(named.passes))
+            read.append(len(named.passes))
             yield batch
 
-    found = list(add_synthetic(named, read(), 2, 3, rng))
-    assert named.passes == [8, 7, 1] and asked == [0, 0, 0, 1, 1, 2]  # never an epoch at once
-    one_by_one, rng = Named(), torch.Generator().manual_seed(4)
+    found = []
+    for one in add_synthetic(named, reading(), 2, 3, rng, share, context=named.context):
+        assert not named.entered
+        found.append(one)
+    assert named.passes == passes and all(named.inside) and read == asked
+    alone, rng = Named(), torch.Generator().manual_seed(4)
     for (x, labels, features, made), (real, of) in zip(found, batches, strict=True):
         assert torch.equal(x, real) and torch.equal(labels, of) and torch.equal(features[:, 0], made.float())
-        ((*_, alone, _),) = add_synthetic(one_by_one, [(real, of)], 2, 3, rng)
-        assert torch.equal(features, alone)
-    assert one_by_one.passes == [3, 3, 2, 4, 3, 1]
+        ((*_, wanted, _),) = add_synthetic(alone, [(real, of)], 2, 3, rng, share)
+        assert torch.equal(features, wanted) and len(wanted) == round(share * len(real))
+
+
+def test_where_nothing_is_synthesized_an_epoch_is_not_held(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(synthesis, "SAMPLES_AT_ONCE", 7)
+    held, most = 0, 0
+
+    def reading():
+        nonlocal held, most
+        for batch in batches_of(*[3] * 20):
+            held += 1
+            most = max(most, held)
+            yield batch
+
+    for _ in add_synthetic(Named(), reading(), 2, 3, torch.Generator(), 0.0):
+        held -= 1
+    assert held == 0 and most == 3
 
 
 def test_features_that_clip_takes_for_another_class_are_left_out_unless_real():
@@ -103,7 +145,7 @@ def test_features_that_clip_takes_for_another_class_are_left_out_unless_real():
 
 def test_a_synthetic_bank_has_views_and_labels():
     bank = synthetic_bank(Named(), torch.tensor([3, 3, 5]), 2, torch.Generator())
-    assert bank.features.shape == (2, 3, 1) and bank.labels.tolist() == [3, 3, 5]
+    assert bank.features.shape == (2, 3, 2) and bank.labels.tolist() == [3, 3, 5]
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.25])
