@@ -68,7 +68,7 @@ def test_other_counts_than_the_published_ones_are_told(root: Path, monkeypatch, 
 
 
 @pytest.mark.parametrize(
-    ("name", "sentence"), [("caltech102", "there is no data set 'caltech102'"), ("dtd", "looked for in")]
+    ("name", "sentence"), [("caltech102", "there is no data set caltech102; known: "), ("dtd", "looked for in")]
 )
 def test_what_cannot_be_read_at_all_is_one_sentence(tmp_path: Path, name: str, sentence: str, capsys):
     assert run(tmp_path, name=name) == 2

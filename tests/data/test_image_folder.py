@@ -107,11 +107,14 @@ def unlist(root: Path, text: str) -> None:
 
 MISTAKES = {
     "empty class": (lambda r: (r / "train" / "owl").mkdir(), "owl has no image: add some, or remove the folder"),
-    "unknown test class": (lambda r: touch(r / "test" / "foxx", 1), r"test images of 'foxx', .*did you mean 'fox'"),
+    "unknown test class": (lambda r: touch(r / "test" / "foxx", 1), r"test images of 'foxx', .*did you mean fox"),
     "same name": (lambda r: touch(r / "train" / "Cat", 1), "'Cat' and 'cat' .* have the same name 'cat'"),
     "name twice": (lambda r: write(r, "classnames.txt", "fox\nfox\n"), "classnames.txt names 'fox' twice"),
     "same name after mapping": (lambda r: write(r, "names.csv", "class,name\nfox,dog\n"), "same name 'dog'"),
-    "mapping of nothing": (lambda r: write(r, "names.csv", "class,name\ncta,x\n"), "gives a name to 'cta', .*'cat'"),
+    "mapping of nothing": (
+        lambda r: write(r, "names.csv", "class,name\ncta,x\n"),
+        "gives a name to 'cta', .*did you mean cat",
+    ),
     "mapping without header": (lambda r: write(r, "names.csv", "cat,lynx\nx,y\n"), "first line must be class,name"),
     "mapping of one line": (lambda r: write(r, "names.csv", "cat,lynx\n"), "first line must be class,name"),
     "a field of 200 kB": (lambda r: write(r, "names.csv", f"class,name\ncat,{'x' * 200_000}\n"), "names.csv is no CSV"),
