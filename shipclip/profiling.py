@@ -27,9 +27,14 @@ from .errors import first_line
 from .files import replacing, write_json, write_text
 
 FOLDER = "profile"  # in a run's folder
-# In the order of a run, with what they work on.
-PARTS = {"decoding": "images", "encoding": "images", "synthesis": "samples", "text": "prompts"}
-PARTS |= {"backward": "steps", "optimiser": "steps"}
+PARTS = {  # in the order of a run, with what they work on
+    "decoding": "images",
+    "encoding": "images",
+    "synthesis": "samples",
+    "text": "prompts",
+    "backward": "steps",
+    "optimiser": "steps",
+}
 EVENTS = 200_000  # in a trace; a browser shows no more
 FIRST, LAST = 3, 6  # steps of a stage whose operators are traced
 Item = TypeVar("Item")

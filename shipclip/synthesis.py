@@ -133,14 +133,15 @@ def add_synthetic(
             held, rows = [], 0
         held.append(batch)
         rows += batch.rows
-    yield from _made(generator, held, context)
+    if held:
+        yield from _made(generator, held, context)
 
 
 def _made(
     generator: Sampler, held: list[Held], context: Callable[[], AbstractContextManager]
 ) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
     """The batches with their synthetic features."""
-    classes = torch.cat([batch.classes for batch in held]) if held else ()
+    classes = torch.cat([batch.classes for batch in held])
     if not len(classes):  # a share that comes to nothing
         yield from ((batch.x, batch.labels, batch.x[:0], batch.classes) for batch in held)
         return

@@ -102,13 +102,13 @@ def loss(method: Method, x: Tensor, labels: Tensor, *synthetic: Tensor) -> Losse
         x, labels: images or features, and their classes, (B,), on the CPU.
         synthetic: beside real features, synthetic ones (S, d) and theirs (S,), on the CPU.
     """
-    options, learner = method.ship, method.learner
-    if not options:
-        return learner.loss(x, labels.to(x.device, non_blocking=True))
-    n_real, n_base = (len(x) if options.real else 0), method.n_base
+    options, learner, B, n_base = method.ship, method.learner, len(x), method.n_base
     if synthetic:
         x, labels = torch.cat([x, synthetic[0]]), torch.cat([labels, synthetic[1]])
     labels = labels.to(x.device, non_blocking=True)
+    if not options:
+        return learner.loss(x, labels)
+    n_real = B if options.real else 0
     weights = torch.full(labels.shape, options.synthetic_weight, device=labels.device)
     weights[:n_real] = 1.0
     if options.filter:

@@ -48,12 +48,12 @@ class GAN(FeatureGenerator):
         steps, B = self.options.critic_steps, len(x)
         draws = [(self.latents(B, rng), torch.rand(B, 1, generator=rng)) for _ in range(steps)]
         # The generator stays as it is meanwhile, so all that the critic sees is made at once.
-        with self.backbone.precision.training_step(), torch.no_grad():
-            fakes = self.decode_in_chunks(torch.cat([z for z, _ in draws]), labels.repeat(steps)).split(B)
+        with self.backbone.precision.training_step():
+            fakes = self.make(labels.repeat(steps), torch.cat([z for z, _ in draws])).split(B)
         for (_, mix), fake in zip(draws, fakes, strict=True):
             distance, penalty = self.critic_terms(x, fake, labels, mix.to(x.device))
             update(distance + self.options.penalty * penalty, optimizer, self.scaler)
-        z = self.latents(len(x), rng).to(x.device)
+        z = self.latents(B, rng).to(x.device)
         self.critic.requires_grad_(False)
         with self.backbone.precision.training_step():
             loss = self.generator_loss(labels, z)
