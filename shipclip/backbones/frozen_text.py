@@ -7,7 +7,10 @@
 * a group's prefix is attended to as one matrix, not copied to each of its prompts;
 * keys and values of the last layer, which only EOT asks for, are never made: with one query q a prompt,
   q . (W_k a_j) = (W_k^T q) . a_j, and sum_j p_j W_v a_j = W_v sum_j p_j a_j;
-* layer norm, linear, activation and linear keep one hidden tensor for the backward pass, not four.
+* layer norm, linear, activation and linear keep one hidden tensor for the backward pass, not four;
+* scores lie with the keys first: a softmax along a few neighbours takes several times as long;
+* the whole tower is one node of autograd's graph, with its backward pass written out: keeping books of a hundred nodes
+  takes a tenth of a small tower's step, and rows that hang on nothing learned need no gradients.
 
 Under bfloat16 autocast the linear layers before the last one, forward and backward, are multiplied in bfloat16 with
 weights that were rounded once; residuals, norms and attention stay in float32. The weights are frozen: gradients reach
@@ -16,6 +19,7 @@ the prompts alone.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -95,151 +99,202 @@ def run(tower: TextTower, prompts: Prompts, layout: Layout) -> Tensor:
     """Text features of all prompts, not normalised: (G, S, d)."""
     layers = linears(tower)
     with torch.autocast("cpu", enabled=False):
-        return _run(tower, layers, prompts, layout)
+        features = _Tower.apply(prompts.prefix, prompts.suffix, tower, layers, layout)
+    return features.unflatten(0, (layout.G, layout.S))
 
 
-def _run(tower: TextTower, layers: list[Linears], prompts: Prompts, layout: Layout) -> Tensor:
-    G, S, P, M, H = layout.G, layout.S, layout.P, layout.M, tower.heads
-    shared = G > 1 and prompts.suffix.stride(0) == 0
-    prefix = (prompts.prefix + tower.positional_embedding[:P]).flatten(0, 1)  # (GP, w)
-    own = (prompts.suffix[:1] if shared else prompts.suffix) + tower.positional_embedding[P : P + M]
-    suffix = layout.pack(own.flatten(0, 2), 1 if shared else G)  # (tokens, w), of one group where they are shared
+class _Tower(torch.autograd.Function):
+    """Prefixes (G, P, w) and suffixes (G, S, M, w) to text features (GS, d).
 
-    for i, (block, layer) in enumerate(zip(tower.blocks[:-1], layers, strict=True)):
-        if i == 0:
-            qkv0, qkv1 = _qkv(block, layer, prefix), _qkv(block, layer, suffix)
-            if shared:
-                qkv1, suffix = qkv1.repeat(G, 1), suffix.repeat(G, 1)
-            x = torch.cat([prefix, suffix])  # (N, w), N = GP + tokens
-        else:
-            qkv0, qkv1 = _qkv(block, layer, x).split([G * P, len(x) - G * P])
-        y = _Attention.apply(qkv0, qkv1, layout, H)
-        x = _add_linear(x, y, layer.out)
-        x = _MLP.apply(x, block, layer)
-    if len(tower.blocks) == 1:
-        x = torch.cat([prefix, suffix.repeat(G, 1) if shared else suffix])
+    What the backward pass asks for is pushed onto `kept` on the way there, and popped on the way back; where nothing is
+    learned there is no such list, and a layer overwrites what it was given.
+    """
 
-    block, layer = tower.blocks[-1], Linears.of(tower.blocks[-1])
-    # Only the EOT rows go through it, attending to all the others.
-    y = _eot_attention(block.attn, _norm(block.ln_1, x), layout, H)  # (GS, w)
-    x = _MLP.apply(_add_linear(x.index_select(0, layout.eot), y, layer.out), block, layer)
-    return (_norm(tower.ln_final, x) @ tower.text_projection).unflatten(0, (G, S))  # (G, S, d)
+    @staticmethod
+    @custom_fwd
+    def forward(
+        ctx: Any, prefix: Tensor, suffix: Tensor, tower: TextTower, layers: list[Linears], layout: Layout
+    ) -> Tensor:
+        G, P, M, H = layout.G, layout.P, layout.M, tower.heads
+        GP, positions = G * P, tower.positional_embedding
+        kept: list[Tensor] | None = [] if any(ctx.needs_input_grad[:2]) else None
+        shared = G > 1 and suffix.stride(0) == 0 and not ctx.needs_input_grad[1]
+        start = (prefix + positions[:P]).flatten(0, 1)  # (GP, w)
+        rest = ((suffix[:1] if shared else suffix) + positions[P : P + M]).flatten(0, 2)
+        rest = layout.pack(rest, 1 if shared else G)  # (tokens, w), of one group where they are shared
+        differ = GP + len(rest)
+        x = torch.cat([start, rest.repeat(G, 1) if shared else rest])  # (N, w), N = GP + tokens
+
+        for i, (block, layer) in enumerate(zip(tower.blocks[:-1], layers, strict=True)):
+            a = _norm(block.ln_1, x if i else x[:differ], kept)
+            qkv = F.linear(a.to(layer.dtype), *layer.qkv).to(x.dtype)  # (N, 3w)
+            y = _attention(qkv[:GP], qkv[GP:], layout, H, shared and i == 0, kept)
+            x = _mlp(_add_linear(x, y, layer.out, kept), block, layer, kept)
+
+        block, layer = tower.blocks[-1], Linears.of(tower.blocks[-1])
+        # Only the EOT rows go through it, attending to all the others.
+        y = _eot_attention(_norm(block.ln_1, x, kept), block.attn, layout, H, kept)  # (GS, w)
+        x = _mlp(_add_linear(x.index_select(0, layout.eot), y, layer.out, kept), block, layer, kept)
+        features = _norm(tower.ln_final, x, kept) @ tower.text_projection
+        if kept is not None:
+            ctx.tower, ctx.layers, ctx.layout = tower, layers, layout
+            ctx.save_for_backward(*kept)
+        return features
+
+    @staticmethod
+    @once_differentiable
+    @custom_bwd
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        tower, layout, kept = ctx.tower, ctx.layout, list(ctx.saved_tensors)
+        G, H, GP = layout.G, tower.heads, layout.G * layout.P
+        of_prefix, of_suffix = ctx.needs_input_grad[:2]
+        first = 0 if of_prefix else GP  # frozen prefixes hang on nothing learned, in no layer
+        learned = slice(first, None)  # the rows of all gradients
+
+        block, layer = tower.blocks[-1], Linears.of(tower.blocks[-1])
+        of_eot = _norm_backward(grad @ tower.text_projection.t(), tower.ln_final, kept)
+        of_eot = _mlp_backward(of_eot, block, layer, kept)
+        g = _eot_attention_backward(_linear_backward(of_eot, layer.out), block.attn, layout, H, of_prefix, kept)
+        g = _norm_backward(g, block.ln_1, kept, learned).index_add_(0, layout.eot - first, of_eot)
+
+        for i, (block, layer) in reversed([*enumerate(zip(tower.blocks[:-1], ctx.layers, strict=True))]):
+            rows = learned if i or of_suffix else slice(GP)  # frozen suffixes hang on nothing, in the first layer
+            g = _mlp_backward(g, block, layer, kept, learned)
+            y = _attention_backward(_linear_backward(g, layer.out), layout, H, of_prefix, i > 0 or of_suffix, kept)
+            x = _norm_backward(_linear_backward(y, layer.qkv), block.ln_1, kept, rows)
+            g = x.add_(g[: len(x)])
+        of_prefixes = g[:GP].unflatten(0, (G, layout.P)) if of_prefix else None
+        of_suffixes = layout.pad(g[GP - first :]).unflatten(0, (G, layout.S, layout.M)) if of_suffix else None
+        return of_prefixes, of_suffixes, None, None, None
 
 
-def _norm(ln: nn.LayerNorm, x: Tensor) -> Tensor:
-    return F.layer_norm(x, ln.normalized_shape, ln.weight, ln.bias, ln.eps)
+def _pop(kept: list[Tensor], n: int) -> list[Tensor]:
+    popped = kept[-n:]
+    del kept[-n:]
+    return popped
 
 
-def _qkv(block: nn.Module, layer: Linears, x: Tensor) -> Tensor:
-    """(N, w) -> (N, 3w)"""
-    return F.linear(_norm(block.ln_1, x).to(layer.dtype), *layer.qkv).to(x.dtype)
+# -- what stands alone of rows: norms, linear layers, the MLP -------------------------------------------------
 
 
-def _add_linear(x: Tensor, y: Tensor, linear: tuple[Tensor, Tensor]) -> Tensor:
-    """x + linear(y); where nothing is learned x is overwritten."""
+def _norm(ln: nn.LayerNorm, x: Tensor, kept: list[Tensor] | None) -> Tensor:
+    a, mean, rstd = torch.native_layer_norm(x, ln.normalized_shape, ln.weight, ln.bias, ln.eps)
+    if kept is not None:
+        kept += (x, mean, rstd)
+    return a
+
+
+def _norm_backward(grad: Tensor, ln: nn.LayerNorm, kept: list[Tensor], rows: slice = slice(None)) -> Tensor:
+    x, mean, rstd = (one[rows] for one in _pop(kept, 3))
+    return torch.ops.aten.native_layer_norm_backward(
+        grad, x, ln.normalized_shape, mean, rstd, ln.weight, ln.bias, [True, False, False]
+    )[0]
+
+
+def _add_linear(x: Tensor, y: Tensor, linear: tuple[Tensor, Tensor], kept: list[Tensor] | None) -> Tensor:
+    """x + linear(y)"""
     weight, bias = linear
     if weight.dtype != x.dtype:
         y = F.linear(y.to(weight.dtype), weight, bias)
-        return x + y if torch.is_grad_enabled() else x.add_(y)
-    if torch.is_grad_enabled():
-        return torch.addmm(x + bias, y, weight.t())
-    return x.add_(bias).addmm_(y, weight.t())
+        return x.add_(y) if kept is None else x + y
+    return (x.add_(bias) if kept is None else x + bias).addmm_(y, weight.t())
 
 
-class _MLP(torch.autograd.Function):
-    """x + mlp(ln_2(x)), (N, w) -> (N, w). Kept for the backward pass: x and the hidden layer before its activation."""
-
-    @staticmethod
-    @custom_fwd
-    def forward(ctx: Any, x: Tensor, block: nn.Module, layer: Linears) -> Tensor:
-        ln, (fc, fc_bias), (proj, proj_bias) = block.ln_2, layer.fc, layer.proj
-        k = 1.0 if isinstance(block.mlp.gelu, nn.GELU) else QUICK
-        a, mean, rstd = torch.native_layer_norm(x, ln.normalized_shape, ln.weight, ln.bias, ln.eps)
-        h = torch.addmm(fc_bias, a.to(layer.dtype), fc.t(), beta=k, alpha=k)  # (N, 4w)
-        if ctx.needs_input_grad[0]:
-            ctx.block, ctx.layer = block, layer
-            ctx.save_for_backward(x, mean, rstd, h)
-            z, out = F.gelu(h) if k == 1 else F.silu(h), x + proj_bias
-        else:
-            z, out = torch.ops.aten.gelu_(h) if k == 1 else F.silu(h, inplace=True), x.add_(proj_bias)
-            ctx.mark_dirty(x)
-        if z.dtype != out.dtype:
-            return out.add_(z @ proj.t(), alpha=1 / k)
-        return out.addmm_(z, proj.t(), alpha=1 / k)
-
-    @staticmethod
-    @once_differentiable
-    @custom_bwd
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, mean, rstd, h = ctx.saved_tensors
-        layer, ln = ctx.layer, ctx.block.ln_2
-        g = grad.to(layer.dtype) @ layer.proj[0]  # k and 1 / k cancel
-        g = (
-            torch.ops.aten.gelu_backward(g, h)
-            if isinstance(ctx.block.mlp.gelu, nn.GELU)
-            else torch.ops.aten.silu_backward(g, h)
-        )
-        g = (g @ layer.fc[0]).to(x.dtype)
-        (dx, _, _) = torch.ops.aten.native_layer_norm_backward(
-            g, x, ln.normalized_shape, mean, rstd, ln.weight, ln.bias, [True, False, False]
-        )
-        return dx.add_(grad), None, None
+def _linear_backward(grad: Tensor, linear: tuple[Tensor, Tensor]) -> Tensor:
+    return (grad.to(linear[0].dtype) @ linear[0]).to(grad.dtype)
 
 
-class _Attention(torch.autograd.Function):
-    """Causal self-attention of prefixes (GP, 3w) and suffixes (tokens, 3w) -> (N, w), all heads at once."""
+def _mlp(x: Tensor, block: nn.Module, layer: Linears, kept: list[Tensor] | None) -> Tensor:
+    """x + mlp(ln_2(x)), (N, w) -> (N, w). Kept are x and the hidden layer before its activation."""
+    (fc, fc_bias), (proj, proj_bias), gelu = layer.fc, layer.proj, isinstance(block.mlp.gelu, nn.GELU)
+    k = 1.0 if gelu else QUICK
+    a = _norm(block.ln_2, x, kept)
+    h = torch.addmm(fc_bias, a.to(layer.dtype), fc.t(), beta=k, alpha=k)  # (N, 4w)
+    if kept is None:
+        z, out = torch.ops.aten.gelu_(h) if gelu else F.silu(h, inplace=True), x.add_(proj_bias)
+    else:
+        kept.append(h)
+        z, out = F.gelu(h) if gelu else F.silu(h), x + proj_bias
+    if z.dtype != out.dtype:
+        return out.add_(z @ proj.t(), alpha=1 / k)
+    return out.addmm_(z, proj.t(), alpha=1 / k)
 
-    @staticmethod
-    @custom_fwd
-    def forward(ctx: Any, qkv0: Tensor, qkv1: Tensor, layout: Layout, H: int) -> Tensor:
-        P, M = layout.P, layout.M
-        q0, k0, v0 = _heads(qkv0, P, 3, H)  # (HG, P, dh)
-        q1, k1, v1 = _heads(qkv1, M, 3, H, layout.source)  # (HGS, M, dh)
-        before = qkv0.new_full((P, P), float("-inf")).triu(1)
-        inside = qkv0.new_full((M, M), float("-inf")).triu(1)
-        scale = q0.shape[2] ** -0.5
-        a0 = torch.baddbmm(before, q0, k0.mT, alpha=scale).softmax(-1)  # (HG, P, P)
-        front = _front_products(q1, k0 * scale, layout)  # (HGS, M, P)
-        own = torch.baddbmm(inside, q1, k1.mT, alpha=scale)  # (HGS, M, M)
-        a1 = torch.cat([front, own], dim=2).softmax(-1)  # (HGS, M, P + M)
-        y0 = torch.bmm(a0, v0)
-        y1 = torch.bmm(_front(a1, layout), v0).view(v1.shape).baddbmm_(a1[..., P:], v1)
-        if any(ctx.needs_input_grad[:2]):
-            ctx.layout, ctx.heads = layout, H
-            ctx.save_for_backward(q0, k0, v0, q1, k1, v1, a0, a1)
-        return torch.cat([_rows(y0[None], H), _rows(y1[None], H, layout.rows)])  # (N, w)
 
-    @staticmethod
-    @once_differentiable
-    @custom_bwd
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        q0, k0, v0, q1, k1, v1, a0, a1 = ctx.saved_tensors
-        layout, H, scale = ctx.layout, ctx.heads, q0.shape[2] ** -0.5
-        G, P, M = layout.G, layout.P, layout.M
-        (g0,) = _heads(grad[: G * P], P, 1, H)
-        (g1,) = _heads(layout.pad(grad[G * P :]), M, 1, H)  # rows of padding ask for nothing
-        ds0 = _softmax_backward(torch.bmm(g0, v0.mT), a0).mul_(scale)
-        da1 = torch.cat([_front_products(g1, v0, layout), torch.bmm(g1, v1.mT)], dim=2)
-        ds1 = _softmax_backward(da1, a1).mul_(scale)
+def _mlp_backward(
+    grad: Tensor, block: nn.Module, layer: Linears, kept: list[Tensor], rows: slice = slice(None)
+) -> Tensor:
+    h = _pop(kept, 1)[0][rows]
+    backward = torch.ops.aten.gelu_backward if isinstance(block.mlp.gelu, nn.GELU) else torch.ops.aten.silu_backward
+    g = backward(grad.to(layer.dtype) @ layer.proj[0], h)  # k and 1 / k cancel
+    return _norm_backward((g @ layer.fc[0]).to(grad.dtype), block.ln_2, kept, rows).add_(grad)
+
+
+# -- attention -------------------------------------------------------------------------------------------------
+
+
+def _attention(qkv0: Tensor, qkv1: Tensor, layout: Layout, H: int, shared: bool, kept: list[Tensor] | None) -> Tensor:
+    """Causal self-attention of prefixes (GP, 3w) and suffixes (tokens, 3w), or of the one that all groups share, ->
+    (N, w), all heads at once."""
+    P, M = layout.P, layout.M
+    q0, k0, v0 = _heads(qkv0, P, 3, H)  # (HG, P, dh)
+    q1, k1, v1 = _heads(qkv1, M, 3, H, layout.source, layout.G if shared else 1)  # (HGS, M, dh)
+    scale = q0.shape[2] ** -0.5
+    a0 = torch.baddbmm(_causal(P, q0.dtype), q0, k0.mT, alpha=scale).softmax(-1)  # (HG, P, P)
+    front = torch.bmm(k0 * scale, _of_group(q1, layout).mT)  # (HG, P, SM)
+    own = torch.baddbmm(_causal(M, q1.dtype).mT, k1, q1.mT, alpha=scale)  # (HGS, M, M)
+    a1 = _keys_first(front, own, layout).softmax(0)  # (P + M, HGSM)
+    y0 = torch.bmm(a0, v0)
+    y1 = torch.bmm(_front(a1, layout).mT, v0).view(v1.shape).baddbmm_(_own(a1, layout).mT, v1)
+    if kept is not None:
+        kept += (q0, k0, v0, q1, k1, v1, a0, a1)
+    return torch.cat([_rows(y0[None], H), _rows(y1[None], H, layout.rows)])  # (N, w)
+
+
+def _attention_backward(
+    grad: Tensor, layout: Layout, H: int, of_prefix: bool, of_suffix: bool, kept: list[Tensor]
+) -> Tensor:
+    """Gradients of the rows of prefixes, of suffixes, or of both, (N, 3w); of the output's rows (N, w) those of
+    prefixes are there if theirs are asked for."""
+    q0, k0, v0, q1, k1, v1, a0, a1 = _pop(kept, 8)
+    P, M, GP, scale = layout.P, layout.M, layout.G * layout.P, q0.shape[2] ** -0.5
+    (g1,) = _heads(layout.pad(grad[GP:] if of_prefix else grad), M, 1, H)  # rows of padding ask for nothing
+    da1 = _keys_first(torch.bmm(v0, _of_group(g1, layout).mT), torch.bmm(v1, g1.mT), layout)
+    ds1 = _softmax_backward(da1, a1, 0).mul_(scale)
+    found = []
+    if of_prefix:
+        (g0,) = _heads(grad[:GP], P, 1, H)
+        ds0 = _softmax_backward(torch.bmm(g0, v0.mT), a0, -1).mul_(scale)
         d0 = q0.new_empty(3, *q0.shape)
         torch.bmm(ds0, k0, out=d0[0])
-        torch.bmm(ds0.mT, q0, out=d0[1]).baddbmm_(_front(ds1, layout).mT, _of_group(q1, layout))
-        torch.bmm(a0.mT, g0, out=d0[2]).baddbmm_(_front(a1, layout).mT, _of_group(g1, layout))
-        if not ctx.needs_input_grad[1]:
-            return _rows(d0, H), None, None, None
+        torch.bmm(ds0.mT, q0, out=d0[1]).baddbmm_(_front(ds1, layout), _of_group(q1, layout))
+        torch.bmm(a0.mT, g0, out=d0[2]).baddbmm_(_front(a1, layout), _of_group(g1, layout))
+        found.append(_rows(d0, H))
+    if of_suffix:
         d1 = q1.new_empty(3, *q1.shape)
-        torch.bmm(_front(ds1, layout), k0, out=_of_group(d1[0], layout))
-        d1[0].baddbmm_(ds1[..., P:], k1)
-        torch.bmm(ds1[..., P:].mT, q1, out=d1[1])
-        torch.bmm(a1[..., P:].mT, g1, out=d1[2])
-        return _rows(d0, H), _rows(d1, H, layout.rows), None, None
+        torch.bmm(_front(ds1, layout).mT, k0, out=_of_group(d1[0], layout))
+        d1[0].baddbmm_(_own(ds1, layout).mT, k1)
+        torch.bmm(_own(ds1, layout), q1, out=d1[1])
+        torch.bmm(_own(a1, layout), g1, out=d1[2])
+        found.append(_rows(d1, H, layout.rows))
+    return torch.cat(found)
 
 
-def _heads(x: Tensor, length: int, n: int, H: int, source: Tensor | None = None) -> Tensor:
-    """Rows of n parts (B * length, nw), or those that `source` picks, by heads: (n, HB, length, dh)"""
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)
+def _causal(n: int, dtype: torch.dtype) -> Tensor:
+    """What each position is shut out from, (n, n): -inf above the diagonal"""
+    return torch.full((n, n), float("-inf"), dtype=dtype).triu_(1)
+
+
+def _heads(x: Tensor, length: int, n: int, H: int, source: Tensor | None = None, groups: int = 1) -> Tensor:
+    """Rows of n parts (B * length, nw), or those that `source` picks, by heads, once for each of the groups:
+    (n, H * groups * B, length, dh)"""
     x = x.unflatten(1, (n, H, -1)).permute(1, 2, 0, 3)
-    x = x if source is None else x.index_select(2, source)
-    return x.reshape(n, -1, length, x.shape[3])
+    if source is not None:
+        x = x.index_select(2, source[: len(source) // groups])
+    if groups > 1:
+        x = x[:, :, None].expand(-1, -1, groups, -1, -1)
+    return x.reshape(n, -1, length, x.shape[-1])
 
 
 def _rows(x: Tensor, H: int, rows: Tensor | None = None) -> Tensor:
@@ -255,45 +310,81 @@ def _of_group(x: Tensor, layout: Layout) -> Tensor:
     return x.view(-1, layout.S * layout.M, x.shape[2])
 
 
+def _keys_first(front: Tensor, own: Tensor, layout: Layout) -> Tensor:
+    """Scores of the suffixes' queries with the keys of their prefixes (HG, P, SM) and their own (HGS, M, M) ->
+    (P + M, HGSM)"""
+    scores = own.new_empty(layout.P + layout.M, len(own) * layout.M)
+    _front(scores, layout).copy_(front)
+    _own(scores, layout).copy_(own)
+    return scores
+
+
 def _front(scores: Tensor, layout: Layout) -> Tensor:
-    """The part of scores (HGS, M, P + M) that belongs to the prefix, as one matrix a group: (HG, SM, P)."""
-    return _of_group(scores, layout)[..., : layout.P]
+    """Those with the keys of the prefixes, (P + M, HGSM) -> (HG, P, SM)"""
+    return scores[: layout.P].unflatten(1, (-1, layout.S * layout.M)).transpose(0, 1)
 
 
-def _front_products(x: Tensor, prefix: Tensor, layout: Layout) -> Tensor:
-    """Products of each row with its group's prefix, (HGS, M, dh), (HG, P, dh) -> (HGS, M, P)."""
-    rows = _of_group(x, layout)
-    if layout.P == 1:  # matrix by matrix, for a batch of them adds a single column up in another order
-        found = torch.stack([a @ b.t() for a, b in zip(rows, prefix, strict=True)])
-    else:
-        found = torch.bmm(rows, prefix.mT)
-    return found.view(len(x), layout.M, -1)
+def _own(scores: Tensor, layout: Layout) -> Tensor:
+    """Those with the suffixes' own keys, (P + M, HGSM) -> (HGS, M, M)"""
+    return scores[layout.P :].unflatten(1, (-1, layout.M)).transpose(0, 1)
 
 
-def _softmax_backward(grad: Tensor, output: Tensor) -> Tensor:
-    return torch.ops.aten._softmax_backward_data(grad, output, -1, output.dtype)
+def _softmax_backward(grad: Tensor, output: Tensor, dim: int) -> Tensor:
+    return torch.ops.aten._softmax_backward_data(grad, output, dim, output.dtype)
 
 
-def _eot_attention(attn: nn.Module, a: Tensor, layout: Layout, H: int) -> Tensor:
+# -- attention of the EOT rows ---------------------------------------------------------------------------------
+
+
+def _eot_attention(a: Tensor, attn: nn.Module, layout: Layout, H: int, kept: list[Tensor] | None) -> Tensor:
     """What the EOT rows find among normalised rows a, (N, w) -> (GS, w), before the output projection."""
-    G, S, P, M = layout.G, layout.S, layout.P, layout.M
-    w, GP = a.shape[1], layout.G * layout.P
+    G, S, P, M, w = layout.G, layout.S, layout.P, layout.M, a.shape[1]
     w_q, w_k, w_v = attn.in_proj_weight.chunk(3)
     b_q, _, b_v = attn.in_proj_bias.chunk(3)  # the keys' bias is the same for all keys, so softmax does not see it
-    prefix, suffix = a.split([GP, len(a) - GP])
-    prefix = prefix.view(G, 1, P, w).expand(-1, H, -1, -1).reshape(G * H, P, w)
-    suffix = layout.pad(suffix).view(G * S, M, w)
-    q = F.linear(a.index_select(0, layout.eot), w_q * (w // H) ** -0.5, b_q * (w // H) ** -0.5)  # (GS, w)
+    scale = (w // H) ** -0.5
+    prefix = a[: G * P].view(G, 1, P, w).expand(-1, H, -1, -1).reshape(G * H, P, w)
+    suffix = layout.pad(a[G * P :]).view(G * S, M, w)
+    q = F.linear(a.index_select(0, layout.eot), w_q * scale, b_q * scale)  # (GS, w)
     q = torch.bmm(q.view(G * S, H, -1).transpose(0, 1), w_k.view(H, -1, w))  # W_k^T q, (H, GS, w)
     of_group = q.view(H, G, S, w).transpose(0, 1).reshape(G * H, S, w)
     of_prompt = q.transpose(0, 1)  # (GS, H, w)
     front = torch.bmm(of_group, prefix.mT)  # (GH, S, P)
-    own = torch.bmm(of_prompt, suffix.mT).masked_fill(layout.after_eot, float("-inf"))  # (GS, H, M)
+    own = torch.bmm(of_prompt, suffix.mT).masked_fill_(layout.after_eot, float("-inf"))  # (GS, H, M)
     front = front.view(G, H, S, P).transpose(1, 2).reshape(G * S, H, P)
     p = torch.cat([front, own], dim=2).softmax(-1)  # (GS, H, P + M)
-    front, own = p.split([P, M], dim=2)
-    front = front.view(G, S, H, P).transpose(1, 2).reshape(G * H, S, P)
-    found = torch.bmm(front, prefix).view(G, H, S, w).transpose(0, 1).reshape(H, G * S, w)
-    found = found + torch.bmm(own, suffix).transpose(0, 1)  # sum_j p_j a_j, (H, GS, w)
+    found = torch.bmm(_by_group(p[..., :P], layout), prefix).view(G, H, S, w).transpose(0, 1).reshape(H, G * S, w)
+    found = found + torch.bmm(p[..., P:], suffix).transpose(0, 1)  # sum_j p_j a_j, (H, GS, w)
     y = torch.bmm(found, w_v.view(H, -1, w).mT)  # (H, GS, dh)
+    if kept is not None:
+        kept += (prefix, suffix, of_group, of_prompt, p)
     return y.transpose(0, 1).reshape(G * S, w) + b_v
+
+
+def _eot_attention_backward(
+    grad: Tensor, attn: nn.Module, layout: Layout, H: int, of_prefix: bool, kept: list[Tensor]
+) -> Tensor:
+    """Gradients of the normalised rows, (N, w), those of prefixes if they are asked for."""
+    prefix, suffix, of_group, of_prompt, p = _pop(kept, 5)
+    G, S, P, w = layout.G, layout.S, layout.P, prefix.shape[2]
+    w_q, w_k, w_v = attn.in_proj_weight.chunk(3)
+    front, own = _by_group(p[..., :P], layout), p[..., P:]
+    y = torch.bmm(grad.view(G * S, H, -1).transpose(0, 1), w_v.view(H, -1, w))  # (H, GS, w)
+    y_group, y_prompt = y.view(H, G, S, w).transpose(0, 1).reshape(G * H, S, w), y.transpose(0, 1)
+    in_front = torch.bmm(y_group, prefix.mT).view(G, H, S, P).transpose(1, 2).reshape(G * S, H, P)
+    ds = _softmax_backward(torch.cat([in_front, torch.bmm(y_prompt, suffix.mT)], dim=2), p, -1)
+    ds_front, ds_own = _by_group(ds[..., :P], layout), ds[..., P:]
+    q = torch.bmm(ds_front, prefix).view(G, H, S, w).transpose(0, 1).reshape(H, G * S, w)
+    q = q + torch.bmm(ds_own, suffix).transpose(0, 1)  # (H, GS, w)
+    q = torch.bmm(q, w_k.view(H, -1, w).mT).transpose(0, 1).reshape(G * S, w)
+    suffix = torch.bmm(own.mT, y_prompt).baddbmm_(ds_own.mT, of_prompt)
+    found = [layout.pack(suffix.flatten(0, 1))]
+    if of_prefix:
+        prefix = torch.bmm(front.mT, y_group).baddbmm_(ds_front.mT, of_group)
+        found.insert(0, prefix.view(G, H, P, w).sum(1).flatten(0, 1))
+    rows = layout.eot if of_prefix else layout.eot - G * P
+    return torch.cat(found).index_add_(0, rows, q @ (w_q * (w // H) ** -0.5))
+
+
+def _by_group(x: Tensor, layout: Layout) -> Tensor:
+    """Scores of the prefix by prompts, (GS, H, P), by heads of a group: (GH, S, P)"""
+    return x.view(layout.G, layout.S, -1, layout.P).transpose(1, 2).reshape(-1, layout.S, layout.P)

@@ -12,7 +12,7 @@ transformer is causal, so three things may be left out without changing that row
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -143,14 +143,24 @@ class Layout:
     source: Tensor | None  # for each padded row the packed suffix row that fills it, (GSM,); None likewise
     eot: Tensor  # the EOT's rows among all packed rows, prefixes first, (GS,)
     last: Tensor  # the EOT's place in its padded suffix, (GS,)
-    causal_mask: Tensor  # suffix position x (prefix + suffix position), (M, P + M)
-    eot_mask: Tensor  # what each EOT may attend to, (GS, 1, 1, P + M)
-    after_eot: Tensor  # suffix positions that it may not, (GS, 1, M)
+    after_eot: Tensor  # suffix positions that it may not attend to, (GS, 1, M)
 
     @staticmethod
     def of(prompts: Prompts) -> Layout:
         (G, S, M, _), P = prompts.suffix.shape, prompts.prefix.shape[1]
         return _layout(G, S, P, M, tuple(prompts.lengths.tolist()), prompts.suffix.device)
+
+    @cached_property
+    @torch.inference_mode(False)  # they will be trained with, whatever asks first
+    def causal_mask(self) -> Tensor:
+        """Suffix position x (prefix + suffix position), (M, P + M)"""
+        return torch.ones(self.M, self.P + self.M, dtype=torch.bool, device=self.last.device).tril(diagonal=self.P)
+
+    @cached_property
+    @torch.inference_mode(False)
+    def eot_mask(self) -> Tensor:
+        """What each EOT may attend to, (GS, 1, 1, P + M)"""
+        return F.pad(~self.after_eot, (self.P, 0), value=True)[:, None]
 
     def pack(self, padded: Tensor, groups: int | None = None) -> Tensor:
         """(GSM, *) -> (tokens, *), of all groups or of the first ones."""
@@ -164,7 +174,7 @@ class Layout:
         if self.rows is None:
             return packed
         empty = packed.new_zeros(self.G * self.S * self.M, packed.shape[1])
-        return empty.index_copy(0, self.rows, packed)
+        return empty.index_copy_(0, self.rows, packed)
 
     def per_prompt(self, x: Tensor) -> Tensor:
         """A group's keys or values for each of its prompts, (G, H, P, dh) -> (GS, H, P, dh)"""
@@ -186,9 +196,5 @@ def _layout(G: int, S: int, P: int, M: int, lengths: tuple[int, ...], device: to
         rows = filled.flatten().nonzero().squeeze(1).to(device)
         first = length.cumsum(0) - length
         source = (first[:, None] + place.minimum(length[:, None] - 1)).flatten().to(device)
-    causal = torch.ones(M, P + M, dtype=torch.bool, device=device).tril(diagonal=P)
-    before_eot = F.pad(filled, (P, 0), value=True)[:, None, None].to(device)
     eot = (G * P + length.cumsum(0) - 1).to(device)
-    return Layout(
-        G, S, P, M, rows, source, eot, (length - 1).to(device), causal, before_eot, ~filled[:, None].to(device)
-    )
+    return Layout(G, S, P, M, rows, source, eot, (length - 1).to(device), ~filled[:, None].to(device))

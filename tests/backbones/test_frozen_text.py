@@ -44,18 +44,18 @@ def both(clip: Backbone, prompts: Prompts, leaves: list[Tensor]) -> list[tuple[T
     P=st.integers(1, 6),
     lengths=st.lists(st.integers(1, 6), min_size=1, max_size=4),
     shared=st.booleans(),
-    learned=st.booleans(),
+    learned=st.sampled_from(["prefix", "suffix", "both"]),
 )
 def test_features_and_gradients_are_those_of_the_modules(
-    exact: Backbone, G: int, P: int, lengths: list[int], shared: bool, learned: bool
+    exact: Backbone, G: int, P: int, lengths: list[int], shared: bool, learned: str
 ):
     torch.manual_seed(G + P)
-    prefix = torch.randn(G, P, 128, dtype=torch.float64, requires_grad=True)
+    prefix = torch.randn(G, P, 128, dtype=torch.float64, requires_grad=learned != "suffix")
     suffix = torch.randn(1 if shared else G, len(lengths), max(lengths), 128, dtype=torch.float64)
-    suffix.requires_grad_(learned)
+    suffix.requires_grad_(learned != "prefix")
     prompts = Prompts(prefix, suffix.expand(G, -1, -1, -1), torch.tensor(lengths))
     assert frozen_text.suits(exact.text, prompts)
-    leaves = [prefix, suffix] if learned else [prefix]
+    leaves = [leaf for leaf in (prefix, suffix) if leaf.requires_grad]
     (features, gradients), (wanted, wanted_gradients) = both(exact, prompts, leaves)
     torch.testing.assert_close(features, wanted, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(gradients, wanted_gradients, rtol=1e-7, atol=1e-9)
