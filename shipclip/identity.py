@@ -13,7 +13,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from .task import Item, Task
 
 EDGE = 4096  # bytes at either end of an image that are looked at
 AT_ONCE = 1000  # images for a thread
+FIRST, AT_HAND = 100, 2e-4  # images that tell how slow the files are; seconds that one takes which is at hand
 PARTS = ("train", "val", "test")
 Identity = dict[str, Any]
 
@@ -62,17 +64,25 @@ def identity_of(
 
 def _of_classes(items: Sequence[Item], n_classes: int, prefix: str) -> list[str]:
     """Number and digest of each class's images, in the order that they are listed in."""
-    blocks = [items[i : i + AT_ONCE] for i in range(0, len(items), AT_ONCE)]
     digests = [hashlib.blake2b(digest_size=8) for _ in range(n_classes)]
     counts = [0] * n_classes
-    with ThreadPoolExecutor(8) as pool:  # network drives answer many requests at once
-        for block, facts in zip(
-            blocks, pool.map(lambda block: [_facts(i.impath, prefix) for i in block], blocks), strict=True
-        ):
-            for item, fact in zip(block, facts, strict=True):
-                digests[item.label].update(fact)
-                counts[item.label] += 1
+    for item, fact in zip(items, _facts_of_all(items, prefix), strict=True):
+        digests[item.label].update(fact)
+        counts[item.label] += 1
     return [f"{count} {digest.hexdigest()}" if count else "" for count, digest in zip(counts, digests, strict=True)]
+
+
+def _facts_of_all(items: Sequence[Item], prefix: str) -> Iterator[bytes]:
+    """What is seen of each image, in their order: a network drive answers many requests at once, while threads would
+    but wait for each other where files are at hand."""
+    began = time.perf_counter()
+    first = [_facts(item.impath, prefix) for item in items[:FIRST]]
+    slow = time.perf_counter() - began > FIRST * AT_HAND
+    yield from first
+    blocks = [items[i : i + AT_ONCE] for i in range(FIRST, len(items), AT_ONCE)]
+    with ThreadPoolExecutor(8 if slow else 1) as pool:
+        for facts in pool.map(lambda block: [_facts(item.impath, prefix) for item in block], blocks):
+            yield from facts
 
 
 def _facts(image: Any, prefix: str) -> bytes:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from shipclip import claim, run
+from shipclip import claim, identity, run
 from shipclip.backbones.base import Backbone
 from shipclip.claim import EVALUATION, TRAINING, Claim
 from shipclip.errors import MissingFile, UserError
@@ -199,6 +199,21 @@ def test_what_has_changed_among_the_images_is_told(sentence: str, root: Path):
     assert change_of(root, before) == ""
     CHANGES[sentence](root)
     assert change_of(root, before) == sentence
+
+
+@pytest.mark.parametrize("first", [1, 4])
+def test_slow_files_many_at_once_are_the_same(first: int, root: Path, monkeypatch: pytest.MonkeyPatch):
+    before = identity_of(task_of(root), root, Weights())
+    threads = []
+    pool = identity.ThreadPoolExecutor
+    monkeypatch.setattr(identity, "ThreadPoolExecutor", lambda n: (threads.append(n), pool(n))[1])
+    monkeypatch.setattr(identity, "FIRST", first)
+    monkeypatch.setattr(identity, "AT_ONCE", 2)
+    for at_hand, wanted in ((-1e-9, 8), (1e9, 1)):
+        monkeypatch.setattr(identity, "AT_HAND", at_hand)
+        assert identity_of(task_of(root), root, Weights()) == before
+        assert set(threads) == {wanted}
+        threads.clear()
 
 
 def test_what_has_changed_among_the_classes_is_told(root: Path):
