@@ -24,6 +24,7 @@ import sys
 from importlib import import_module
 
 from .errors import TOLD, sentence
+from .machine import keep_memory
 
 COMMANDS = ("fit", "predict", "classes", "export", "demo", "unknown", "encode", "run")  # files of commands/
 # Commands with a command line of their own, imported when asked for: torch is slow to import.
@@ -43,6 +44,7 @@ def main(argv: list[str] | None = None) -> int:
     if argv and argv[0] in MODULES:
         return import_module(f"shipclip.{MODULES[argv[0]]}").main(argv[1:])
     args = parser().parse_args(argv)
+    keep_memory()
     try:
         return args.run(args)
     except TOLD as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Iterator
 from contextlib import suppress
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 ANY = 2**50  # bytes: where nobody tells, more than enough
+LARGEST = 2**25  # bytes: glibc keeps no memory of larger blocks
 SHARERS = "SHIPCLIP_SHARERS"  # environment variable: how many processes share the device
 MEMORY, OWN_GROUPS, GROUPS = Path("/proc/meminfo"), Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 CPU = Path("/proc/cpuinfo")
@@ -23,6 +25,15 @@ def free_memory(device: Any = "cpu") -> int:
         free, _ = torch.cuda.mem_get_info(device)
         return free // sharers() + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return min(_left_to_machine(), *_left_to_groups()) // sharers()
+
+
+def keep_memory(size: int = 2**28) -> None:
+    """Have glibc keep so many bytes of freed memory: else what a step frees is mapped, and cleared, for the next one
+    anew, which may take a third of the time. For programs to ask for: a library leaves memory as it finds it."""
+    with suppress(OSError, AttributeError):  # another C library
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(-1, size)  # M_TRIM_THRESHOLD
+        libc.mallopt(-3, LARGEST)  # M_MMAP_THRESHOLD
 
 
 def multiplies_bfloat16() -> bool:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import platform
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -64,3 +67,29 @@ def test_a_cpu_says_whether_it_has_bfloat16(line: str, has: bool, tmp_path: Path
     assert machine.multiplies_bfloat16()  # nobody tells
     (tmp_path / "cpuinfo").write_text(f"processor\t: 0\n{line}\n")
     assert machine.multiplies_bfloat16() == has
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc alone")
+@pytest.mark.parametrize("keeps", [False, True])
+def test_freed_memory_is_kept_for_the_next_step(keeps: bool):
+    code = f"""
+import ctypes, resource, sys
+sys.path.insert(0, {str(Path(machine.__file__).parents[1])!r})
+from shipclip.machine import keep_memory
+libc, size = ctypes.CDLL("libc.so.6"), 30 * 2**20
+libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+libc.memset.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
+if {keeps}:
+    keep_memory()
+for step in range(3):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    blocks = [libc.malloc(size) for _ in range(4)]
+    for block in blocks:
+        libc.memset(block, 1, size)
+    for block in blocks:
+        libc.free(block)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    pages = 4 * 30 * 2**20 // 4096
+    assert int(found.stdout) < pages / 10 if keeps else int(found.stdout) > pages / 10

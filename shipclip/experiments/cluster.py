@@ -15,6 +15,7 @@ from typing import Any
 
 from ..errors import UserError, first_line
 from ..extras import imported
+from ..machine import keep_memory
 from .job import Chain
 from .outcome import Outcome
 
@@ -105,4 +106,5 @@ def bench() -> Any:
     """What this process keeps from chain to chain."""
     from .work import Bench
 
+    keep_memory()
     return Bench()

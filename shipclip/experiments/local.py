@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import threading
@@ -13,7 +14,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from ..machine import SHARERS, free_memory
+from ..machine import SHARERS, free_memory, keep_memory
 from .job import Chain, Job
 from .outcome import Outcome
 
@@ -112,8 +113,12 @@ def work(pipe: Connection, bench_of: Mapping[str, Any]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal tells all of us; the parent decides
     signal.signal(signal.SIGTERM, lambda *_: end_with_children())
     threading.Thread(target=follow_parent, daemon=True).start()
+    keep_memory()
+    gc.disable()  # what is imported stays, so nobody need look for garbage in it, then or later
     from .work import Bench, do
 
+    gc.freeze()
+    gc.enable()
     bench = Bench(**bench_of)
     while True:
         try:

@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import ctypes
 import io
 import math
 import time
@@ -39,6 +38,7 @@ from torch import Tensor, nn
 
 from ..backbones.openai import package
 from ..files import write_tensors, write_text
+from ..machine import keep_memory
 from . import world
 from .captions import caption, encode, fits, vocabulary
 from .facts import FACTS
@@ -78,18 +78,8 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=500, help="steps between checkpoints and log lines")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
-    keep_memory()
+    keep_memory(2**30)
     Training(args).run()
-
-
-def keep_memory() -> None:
-    """Have glibc keep freed memory: else every large tensor is mapped anew, which takes a third of the time."""
-    try:
-        libc = ctypes.CDLL("libc.so.6")
-        libc.mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD
-        libc.mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD
-    except (OSError, AttributeError):  # another C library
-        pass
 
 
 class Training:
