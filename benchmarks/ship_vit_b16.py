@@ -5,9 +5,10 @@
 Weights are random, images MiniWorld's at 224 pixels (36 base classes, 36 new ones); everything else is
 configs/trainers/SHIP/vit_b16.yaml. Both sides train few epochs of each stage, and are extrapolated alike to the
 config's; so are the images that are encoded, by the seconds of some: ours once for each view, the plain loop's in every
-epoch, and on both sides each test image once. Loading CLIP and writing results is on neither side. The last row is SHIP
-with TRAINER.SHIP.PREC bf16, which changes results in the third digit of a feature; the plain loop is float32, as the
-reference is.
+epoch, and on both sides each test image once. What is short is timed before, between and after the plain loop's stages
+and averaged, for a machine's speed is not the same from minute to minute. Loading CLIP and writing results is on
+neither side. The last row is SHIP with TRAINER.SHIP.PREC bf16, which changes results in the third digit of a feature;
+the plain loop is float32, as the reference is.
 """
 
 from __future__ import annotations
@@ -63,43 +64,52 @@ def measure(args: argparse.Namespace, weights: Path) -> str:
     N, tests = len(method.task.train), len(method.task.test)
 
     some = method.source.views(method.task.train[:SOME], training=True)
-    plain.encode(torch.arange(SOME), torch.zeros(SOME, dtype=torch.long))  # warms up
-    image = seconds(lambda: plain.encode(torch.arange(SOME), torch.zeros(SOME, dtype=torch.long))) / SOME
-    rates = [f"plain loop {1 / image:.1f}"]
-    found: list[Any] = []
-    first = seconds(lambda: found.append(plain.stage1(args.epochs)))
-    second = seconds(lambda: plain.stage2(found[0][0], args.epochs))
-    measured = [("plain loop", tests, image, (first, second))]
     labels = torch.tensor([item.label for item in method.task.train])
     bank = FeatureBank(images(method.backbone, N)[None], labels)  # what is learned from hangs not on what it is
-    for precision, trainer in ships.items():
-        method = trainer.method
-        encode(method.backbone, some)  # warms up
-        image = seconds(lambda method=method: encode(method.backbone, some)) / SOME
-        rates.append(f"{precision} {1 / image:.1f}")
-        method.source._banks["augmented"] = bank
-        first = seconds(lambda method=method: methods.fit_generator(method, Run()))
-        stage = trainer.session.stage
-        second = seconds(lambda method=method, stage=stage: methods.tune(method, stage, Run()))
-        measured.append((f"SHIP, {precision}", views * N + tests, image, (first, second)))
+    found: dict[str, list[Any]] = {}  # seconds, of each side's encoding and stages
+
+    def timed(side: str, part: str, work: Callable[[], Any]) -> Any:
+        start = time.perf_counter()
+        made = work()
+        found.setdefault(f"{side} {part}", []).append(time.perf_counter() - start)
+        return made
+
+    def encoded_plainly() -> None:
+        plain.encode(torch.arange(SOME), torch.zeros(SOME, dtype=torch.long))
+
+    def ours() -> None:
+        timed("plain loop", "encoding", encoded_plainly)
+        for precision, trainer in ships.items():
+            method, stage, side = trainer.method, trainer.session.stage, f"SHIP, {precision}"
+            timed(side, "encoding", lambda method=method: encode(method.backbone, some))
+            method.source._banks["augmented"] = bank
+            timed(side, "stage 1", lambda method=method: methods.fit_generator(method, Run()))
+            timed(side, "stage 2", lambda method=method, stage=stage: methods.tune(method, stage, Run()))
+
+    ours()
+    found.clear()  # that was to warm up
+    ours()
+    vae, _ = timed("plain loop", "stage 1", lambda: plain.stage1(args.epochs))
+    ours()
+    timed("plain loop", "stage 2", lambda: plain.stage2(vae, args.epochs))
+    ours()
+    mean = {key: sum(times) / len(times) for key, times in found.items()}
+    counts = {"plain loop": tests, **{f"SHIP, {precision}": views * N + tests for precision in ships}}
     rows = []
-    for name, count, image, times in measured:
-        parts = [count * image, *(t / args.epochs * e for t, e in zip(times, stages, strict=True))]
-        rows.append([name, f"{count:,}", *parts, sum(parts)])
+    for side, count in counts.items():
+        trained = (mean[f"{side} stage {i + 1}"] / args.epochs * epochs for i, epochs in enumerate(stages))
+        parts = [mean[f"{side} encoding"] / SOME * count, *trained]
+        rows.append([side, f"{count:,}", *parts, sum(parts)])
     theirs = rows[0][-1]
     for row in rows:
         row.append(theirs / row[-1])
     head = ["", "images encoded beside", "encoding (s)", f"stage 1, {stages[0]} epochs (s)"]
     head += [f"stage 2, {stages[1]} epochs (s)", "all (s)", "times faster"]
     facts = f"torch {torch.__version__}, {profiling.threads()}, {N} images of {method.n_base} base classes"
-    facts += f"; images/s encoded: {', '.join(rates)}"
+    rates = ", ".join(f"{side} {SOME / mean[side + ' encoding']:.1f}" for side in counts)
+    spread = max(max(times) / min(times) for times in found.values())
+    facts += f"; images/s encoded: {rates}; the times that are means are up to {spread:.2f} times apart"
     return f"{facts}\n{tabulate(rows, head, floatfmt='.1f')}"
-
-
-def seconds(work: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
 
 
 def config(args: argparse.Namespace, weights: Path, *options: str) -> Any:
