@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -111,24 +108,13 @@ def draw(study: Study) -> list[str]:
     output = Path(study.output)
     folder = output / "figures"
     first = output / "learners" / study.place("SHIP", "miniworld", study.shots or 16, study.seeds[0])
-    steps: list[tuple[str, Any, list[str]]] = [
-        (kind, figures.main, [kind, str(first), "--out", str(folder)]) for kind in ("features", "confusion", "curves")
+    steps: list[tuple[Any, list[str]]] = [
+        (figures.main, [kind, str(first), "--out", str(folder)]) for kind in ("features", "confusion", "curves")
     ]
-    steps.append(("words", interpret.main, ["--model-dir", str(first), "--out", str(folder)]))
-    steps += [(kind, figures.main, [kind, str(output), "--out", str(folder)]) for kind in ("shots", "scatter")]
-    failed = []
-    with ProcessPoolExecutor(local.default_jobs(small=True), mp_context=local.CONTEXT) as pool:
-        for (name, *_), (status, said) in zip(steps, pool.map(_drawn, steps), strict=True):
-            print(said, end="", flush=True)
-            failed += [f"the picture {name}"] if status else []
+    steps.append((interpret.main, ["--model-dir", str(first), "--out", str(folder)]))
+    steps += [(figures.main, [kind, str(output), "--out", str(folder)]) for kind in ("shots", "scatter")]
+    failed = [f"the picture {words[0]}" for step, words in steps if step(words)]
     pages = [word for name in ("results.html", "results.md") for word in ("--out", str(output / name))]
     failed += ["the page"] if report.main([str(output), *pages]) else []
     print(f"Tables and pictures are in {output / 'results.html'}")
     return failed
-
-
-def _drawn(step: tuple[str, Any, list[str]]) -> tuple[int, str]:
-    """Draw a picture; the status, and what was said of it."""
-    said = io.StringIO()
-    with redirect_stdout(said), redirect_stderr(said):
-        return step[1](step[2]), said.getvalue()
