@@ -2,13 +2,13 @@
 
 `TextTower` says what may be left out. Beyond that, here:
 
-* suffixes that all groups share (CoCoOp: an image's context in front of the same class names) enter the first layer's
-  queries, keys and values once;
+* frozen suffixes that all groups share (CoCoOp: an image's context in front of the same class names) enter the first
+  layer's queries, keys and values once;
 * a group's prefix is attended to as one matrix, not copied to each of its prompts;
 * keys and values of the last layer, which only EOT asks for, are never made: with one query q a prompt,
   q . (W_k a_j) = (W_k^T q) . a_j, and sum_j p_j W_v a_j = W_v sum_j p_j a_j;
 * layer norm, linear, activation and linear keep one hidden tensor for the backward pass, not four;
-* scores lie with the keys first: a softmax along a few neighbours takes several times as long;
+* the scores of suffixes lie with the keys first: a softmax along a few neighbours takes several times as long;
 * the whole tower is one node of autograd's graph, with its backward pass written out: keeping books of a hundred nodes
   takes a tenth of a small tower's step, and rows that hang on nothing learned need no gradients.
 
@@ -41,12 +41,13 @@ custom_bwd = torch.amp.custom_bwd(device_type="cpu")
 def suits(tower: TextTower, prompts: Prompts) -> bool:
     """Whether this pass computes what the tower's modules would: frozen, in one full precision, or in float32 under
     bfloat16 autocast, on the CPU."""
-    weight = tower.text_projection
+    weight, P = tower.text_projection, prompts.prefix.shape[1]
     same = prompts.prefix.dtype == prompts.suffix.dtype == weight.dtype
     plain = same and weight.dtype in FULL and weight.device.type == "cpu"
     if torch.is_autocast_enabled("cpu"):
         plain = plain and weight.dtype == torch.float32 and torch.get_autocast_dtype("cpu") == torch.bfloat16
-    return plain and not weight.requires_grad and all(_known(block) for block in tower.blocks)
+    frozen = not any(one.requires_grad for one in tower.weights)
+    return plain and frozen and P > 0 and all(_known(block) for block in tower.blocks)
 
 
 def _known(block: nn.Module) -> bool:
@@ -98,16 +99,19 @@ def linears(tower: TextTower) -> list[Linears]:
 def run(tower: TextTower, prompts: Prompts, layout: Layout) -> Tensor:
     """Text features of all prompts, not normalised: (G, S, d)."""
     layers = linears(tower)
+    prefix, suffix = prompts.prefix, prompts.suffix
+    if not torch.is_grad_enabled():  # what a node is told of its inputs hangs not on it
+        prefix, suffix = prefix.detach(), suffix.detach()
     with torch.autocast("cpu", enabled=False):
-        features = _Tower.apply(prompts.prefix, prompts.suffix, tower, layers, layout)
+        features = _Tower.apply(prefix, suffix, tower, layers, layout)
     return features.unflatten(0, (layout.G, layout.S))
 
 
 class _Tower(torch.autograd.Function):
     """Prefixes (G, P, w) and suffixes (G, S, M, w) to text features (GS, d).
 
-    What the backward pass asks for is pushed onto `kept` on the way there, and popped on the way back; where nothing is
-    learned there is no such list, and a layer overwrites what it was given.
+    What the backward pass asks for is pushed onto the list `kept` on the way there, and taken from its end on the way
+    back; where nothing is learned there is no such list, and a layer overwrites what it was given.
     """
 
     @staticmethod
@@ -122,13 +126,14 @@ class _Tower(torch.autograd.Function):
         start = (prefix + positions[:P]).flatten(0, 1)  # (GP, w)
         rest = ((suffix[:1] if shared else suffix) + positions[P : P + M]).flatten(0, 2)
         rest = layout.pack(rest, 1 if shared else G)  # (tokens, w), of one group where they are shared
-        differ = GP + len(rest)
+        distinct = GP + len(rest)
         x = torch.cat([start, rest.repeat(G, 1) if shared else rest])  # (N, w), N = GP + tokens
 
         for i, (block, layer) in enumerate(zip(tower.blocks[:-1], layers, strict=True)):
-            a = _norm(block.ln_1, x if i else x[:differ], kept)
+            a = _norm(block.ln_1, x if i else x[:distinct], kept)
             qkv = F.linear(a.to(layer.dtype), *layer.qkv).to(x.dtype)  # (N, 3w)
-            y = _attention(qkv[:GP], qkv[GP:], layout, H, shared and i == 0, kept)
+            # A copy of the prefix's rows, for views that are kept would keep all the others as well.
+            y = _attention(qkv[:GP].clone(), qkv[GP:], layout, H, shared and i == 0, kept)
             x = _mlp(_add_linear(x, y, layer.out, kept), block, layer, kept)
 
         block, layer = tower.blocks[-1], Linears.of(tower.blocks[-1])
@@ -147,25 +152,29 @@ class _Tower(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         tower, layout, kept = ctx.tower, ctx.layout, list(ctx.saved_tensors)
         G, H, GP = layout.G, tower.heads, layout.G * layout.P
-        of_prefix, of_suffix = ctx.needs_input_grad[:2]
-        first = 0 if of_prefix else GP  # frozen prefixes hang on nothing learned, in no layer
-        learned = slice(first, None)  # the rows of all gradients
+        to_prefix, to_suffix = ctx.needs_input_grad[:2]
+        first = 0 if to_prefix else GP  # frozen prefixes hang on nothing learned, in no layer
+        learned = slice(first, None)  # the rows that gradients go to
 
         block, layer = tower.blocks[-1], Linears.of(tower.blocks[-1])
         of_eot = _norm_backward(grad @ tower.text_projection.t(), tower.ln_final, kept)
         of_eot = _mlp_backward(of_eot, block, layer, kept)
-        g = _eot_attention_backward(_linear_backward(of_eot, layer.out), block.attn, layout, H, of_prefix, kept)
+        g = _eot_attention_backward(_linear_backward(of_eot, layer.out), block.attn, layout, H, to_prefix, kept)
         g = _norm_backward(g, block.ln_1, kept, learned).index_add_(0, layout.eot - first, of_eot)
 
         for i, (block, layer) in reversed([*enumerate(zip(tower.blocks[:-1], ctx.layers, strict=True))]):
-            rows = learned if i or of_suffix else slice(GP)  # frozen suffixes hang on nothing, in the first layer
+            rows = learned if i or to_suffix else slice(GP)  # frozen suffixes hang on nothing, in the first layer
             g = _mlp_backward(g, block, layer, kept, learned)
-            y = _attention_backward(_linear_backward(g, layer.out), layout, H, of_prefix, i > 0 or of_suffix, kept)
+            y = _attention_backward(_linear_backward(g, layer.out), layout, H, to_prefix, i > 0 or to_suffix, kept)
             x = _norm_backward(_linear_backward(y, layer.qkv), block.ln_1, kept, rows)
             g = x.add_(g[: len(x)])
-        of_prefixes = g[:GP].unflatten(0, (G, layout.P)) if of_prefix else None
-        of_suffixes = layout.pad(g[GP - first :]).unflatten(0, (G, layout.S, layout.M)) if of_suffix else None
-        return of_prefixes, of_suffixes, None, None, None
+        of_prefix = g[:GP].unflatten(0, (G, layout.P)) if to_prefix else None
+        of_suffix = layout.pad(g[GP - first :]).unflatten(0, (G, layout.S, layout.M)) if to_suffix else None
+        return of_prefix, of_suffix, None, None, None
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def _pop(kept: list[Tensor], n: int) -> list[Tensor]:
@@ -251,17 +260,17 @@ def _attention(qkv0: Tensor, qkv1: Tensor, layout: Layout, H: int, shared: bool,
 
 
 def _attention_backward(
-    grad: Tensor, layout: Layout, H: int, of_prefix: bool, of_suffix: bool, kept: list[Tensor]
+    grad: Tensor, layout: Layout, H: int, to_prefix: bool, to_suffix: bool, kept: list[Tensor]
 ) -> Tensor:
-    """Gradients of the rows of prefixes, of suffixes, or of both, (N, 3w); of the output's rows (N, w) those of
-    prefixes are there if theirs are asked for."""
+    """Gradients of the output's rows (N, w) to those of queries, keys and values (N, 3w), of prefixes, suffixes or
+    both. Where none go to prefixes, the output's gradients have no rows for them either."""
     q0, k0, v0, q1, k1, v1, a0, a1 = _pop(kept, 8)
     P, M, GP, scale = layout.P, layout.M, layout.G * layout.P, q0.shape[2] ** -0.5
-    (g1,) = _heads(layout.pad(grad[GP:] if of_prefix else grad), M, 1, H)  # rows of padding ask for nothing
+    (g1,) = _heads(layout.pad(grad[GP:] if to_prefix else grad), M, 1, H)  # rows of padding ask for nothing
     da1 = _keys_first(torch.bmm(v0, _of_group(g1, layout).mT), torch.bmm(v1, g1.mT), layout)
     ds1 = _softmax_backward(da1, a1, 0).mul_(scale)
     found = []
-    if of_prefix:
+    if to_prefix:
         (g0,) = _heads(grad[:GP], P, 1, H)
         ds0 = _softmax_backward(torch.bmm(g0, v0.mT), a0, -1).mul_(scale)
         d0 = q0.new_empty(3, *q0.shape)
@@ -269,14 +278,14 @@ def _attention_backward(
         torch.bmm(ds0.mT, q0, out=d0[1]).baddbmm_(_front(ds1, layout), _of_group(q1, layout))
         torch.bmm(a0.mT, g0, out=d0[2]).baddbmm_(_front(a1, layout), _of_group(g1, layout))
         found.append(_rows(d0, H))
-    if of_suffix:
+    if to_suffix:
         d1 = q1.new_empty(3, *q1.shape)
         torch.bmm(_front(ds1, layout).mT, k0, out=_of_group(d1[0], layout))
         d1[0].baddbmm_(_own(ds1, layout).mT, k1)
         torch.bmm(_own(ds1, layout), q1, out=d1[1])
         torch.bmm(_own(a1, layout), g1, out=d1[2])
         found.append(_rows(d1, H, layout.rows))
-    return torch.cat(found)
+    return _joined(found)
 
 
 @lru_cache(maxsize=64)
@@ -361,9 +370,9 @@ def _eot_attention(a: Tensor, attn: nn.Module, layout: Layout, H: int, kept: lis
 
 
 def _eot_attention_backward(
-    grad: Tensor, attn: nn.Module, layout: Layout, H: int, of_prefix: bool, kept: list[Tensor]
+    grad: Tensor, attn: nn.Module, layout: Layout, H: int, to_prefix: bool, kept: list[Tensor]
 ) -> Tensor:
-    """Gradients of the normalised rows, (N, w), those of prefixes if they are asked for."""
+    """Gradients of the output (GS, w) to the normalised rows (N, w), of suffixes alone or of both."""
     prefix, suffix, of_group, of_prompt, p = _pop(kept, 5)
     G, S, P, w = layout.G, layout.S, layout.P, prefix.shape[2]
     w_q, w_k, w_v = attn.in_proj_weight.chunk(3)
@@ -378,11 +387,11 @@ def _eot_attention_backward(
     q = torch.bmm(q, w_k.view(H, -1, w).mT).transpose(0, 1).reshape(G * S, w)
     suffix = torch.bmm(own.mT, y_prompt).baddbmm_(ds_own.mT, of_prompt)
     found = [layout.pack(suffix.flatten(0, 1))]
-    if of_prefix:
+    if to_prefix:
         prefix = torch.bmm(front.mT, y_group).baddbmm_(ds_front.mT, of_group)
         found.insert(0, prefix.view(G, H, P, w).sum(1).flatten(0, 1))
-    rows = layout.eot if of_prefix else layout.eot - G * P
-    return torch.cat(found).index_add_(0, rows, q @ (w_q * (w // H) ** -0.5))
+    rows = layout.eot if to_prefix else layout.eot - G * P
+    return _joined(found).index_add_(0, rows, q @ (w_q * (w // H) ** -0.5))
 
 
 def _by_group(x: Tensor, layout: Layout) -> Tensor:

@@ -48,6 +48,9 @@ class TextTower:
         self.ln_final = model.ln_final
         self.text_projection = model.text_projection
         self.heads = self.blocks[0].attn.num_heads
+        modules = (*self.blocks, self.ln_final)
+        self.weights = [w for module in modules for w in module.parameters()]
+        self.weights += [self.positional_embedding, self.text_projection]
         self.rounded: frozen_text.Rounded | None = None
 
     @a_part("text")

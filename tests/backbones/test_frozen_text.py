@@ -17,12 +17,12 @@ from shipclip.backbones.prompts import Prompts
 from tests.clips import FP32, small_clip
 
 
-@pytest.fixture(params=["quickgelu", "gelu"])
+@pytest.fixture(params=["quickgelu, 2 layers", "gelu, 1 layer", "gelu, 3 layers"])
 def exact(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Backbone:
     """A small CLIP in float64, also in its layer norms."""
     monkeypatch.setattr(package().model.LayerNorm, "forward", nn.LayerNorm.forward)
-    model = small_clip().model.double()
-    if request.param == "gelu":
+    model = small_clip(layers=int(request.param.split()[1])).model.double()
+    if request.param.startswith("gelu"):
         use_gelu(model)
     return wrap(model, FP32, "exact")
 
@@ -34,11 +34,13 @@ def both(clip: Backbone, prompts: Prompts, leaves: list[Tensor]) -> list[tuple[T
             features = clip.text(prompts)
             weight = torch.linspace(-1, 1, features.numel(), dtype=features.dtype).view_as(features)
             gradients = torch.autograd.grad((features * weight).sum(), leaves, retain_graph=True)
+            again = torch.autograd.grad((features * weight).sum(), leaves)
+        assert all(torch.equal(*pair) for pair in zip(gradients, again, strict=True))
         out.append((features.detach(), list(gradients)))
     return out
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     G=st.integers(1, 3),
     P=st.integers(1, 6),
@@ -59,10 +61,23 @@ def test_features_and_gradients_are_those_of_the_modules(
     (features, gradients), (wanted, wanted_gradients) = both(exact, prompts, leaves)
     torch.testing.assert_close(features, wanted, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(gradients, wanted_gradients, rtol=1e-7, atol=1e-9)
-    with torch.no_grad():
-        before = prompts.suffix.clone()
-        torch.testing.assert_close(exact.text(prompts), wanted, rtol=1e-9, atol=1e-9)
-    assert torch.equal(prompts.suffix, before)  # what it overwrites is its own
+    before = prefix.detach().clone(), suffix.detach().clone()
+    for one in (prompts, Prompts(prompts.prefix.detach(), prompts.suffix.detach(), prompts.lengths)):
+        with torch.no_grad():
+            torch.testing.assert_close(exact.text(one), wanted, rtol=1e-9, atol=1e-9)
+    assert torch.equal(prefix, before[0]) and torch.equal(suffix, before[1])  # what it overwrites is its own
+
+
+def test_a_tower_that_learns_is_left_to_its_modules():
+    clip = small_clip()
+    prompts = clip.text_prompts(["a red ball", "a dog"])
+    assert frozen_text.suits(clip.text, prompts)
+    for weight in (clip.model.positional_embedding, clip.model.transformer.resblocks[1].attn.in_proj_bias):
+        weight.requires_grad_()
+        assert not frozen_text.suits(clip.text, prompts)
+        clip.text(prompts).sum().backward()
+        assert weight.grad is not None and weight.grad.abs().max() > 0
+        weight.requires_grad_(False)
 
 
 def test_many_prompts_go_through_in_parts(exact: Backbone, made_again: list[int], monkeypatch: pytest.MonkeyPatch):
