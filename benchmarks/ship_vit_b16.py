@@ -66,12 +66,12 @@ def measure(args: argparse.Namespace, weights: Path) -> str:
     some = method.source.views(method.task.train[:SOME], training=True)
     labels = torch.tensor([item.label for item in method.task.train])
     bank = FeatureBank(images(method.backbone, N)[None], labels)  # what is learned from hangs not on what it is
-    found: dict[str, list[Any]] = {}  # seconds, of each side's encoding and stages
+    found: dict[tuple[str, str], list[float]] = {}  # seconds of each side's parts
 
     def timed(side: str, part: str, work: Callable[[], Any]) -> Any:
         start = time.perf_counter()
         made = work()
-        found.setdefault(f"{side} {part}", []).append(time.perf_counter() - start)
+        found.setdefault((side, part), []).append(time.perf_counter() - start)
         return made
 
     def encoded_plainly() -> None:
@@ -86,7 +86,7 @@ def measure(args: argparse.Namespace, weights: Path) -> str:
             timed(side, "stage 1", lambda method=method: methods.fit_generator(method, Run()))
             timed(side, "stage 2", lambda method=method, stage=stage: methods.tune(method, stage, Run()))
 
-    ours()
+    ours()  # what is tuned four times goes on from the last schedule, which takes as long
     found.clear()  # that was to warm up
     ours()
     vae, _ = timed("plain loop", "stage 1", lambda: plain.stage1(args.epochs))
@@ -97,8 +97,8 @@ def measure(args: argparse.Namespace, weights: Path) -> str:
     counts = {"plain loop": tests, **{f"SHIP, {precision}": views * N + tests for precision in ships}}
     rows = []
     for side, count in counts.items():
-        trained = (mean[f"{side} stage {i + 1}"] / args.epochs * epochs for i, epochs in enumerate(stages))
-        parts = [mean[f"{side} encoding"] / SOME * count, *trained]
+        trained = (mean[side, f"stage {i + 1}"] / args.epochs * epochs for i, epochs in enumerate(stages))
+        parts = [mean[side, "encoding"] / SOME * count, *trained]
         rows.append([side, f"{count:,}", *parts, sum(parts)])
     theirs = rows[0][-1]
     for row in rows:
@@ -106,7 +106,7 @@ def measure(args: argparse.Namespace, weights: Path) -> str:
     head = ["", "images encoded beside", "encoding (s)", f"stage 1, {stages[0]} epochs (s)"]
     head += [f"stage 2, {stages[1]} epochs (s)", "all (s)", "times faster"]
     facts = f"torch {torch.__version__}, {profiling.threads()}, {N} images of {method.n_base} base classes"
-    rates = ", ".join(f"{side} {SOME / mean[side + ' encoding']:.1f}" for side in counts)
+    rates = ", ".join(f"{side} {SOME / mean[side, 'encoding']:.1f}" for side in counts)
     spread = max(max(times) / min(times) for times in found.values())
     facts += f"; images/s encoded: {rates}; the times that are means are up to {spread:.2f} times apart"
     return f"{facts}\n{tabulate(rows, head, floatfmt='.1f')}"

@@ -16,6 +16,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,9 @@ from .names import numbered
 from .task import Item, Task
 
 EDGE = 4096  # bytes at either end of an image that are looked at
-AT_ONCE = 1000  # images for a thread
-FIRST, AT_HAND = 100, 2e-4  # images that tell how slow the files are; seconds that one takes which is at hand
+BLOCK, FIRST = 10_000, 100  # images whose files are looked at alike, and the first of them, which tell how
+AT_HAND = 2e-4  # seconds that a file takes at most which is at hand
+THREADS = 8
 PARTS = ("train", "val", "test")
 Identity = dict[str, Any]
 
@@ -74,15 +76,18 @@ def _of_classes(items: Sequence[Item], n_classes: int, prefix: str) -> list[str]
 
 def _facts_of_all(items: Sequence[Item], prefix: str) -> Iterator[bytes]:
     """What is seen of each image, in their order: a network drive answers many requests at once, while threads would
-    but wait for each other where files are at hand."""
-    began = time.perf_counter()
-    first = [_facts(item.impath, prefix) for item in items[:FIRST]]
-    slow = time.perf_counter() - began > FIRST * AT_HAND
-    yield from first
-    blocks = [items[i : i + AT_ONCE] for i in range(FIRST, len(items), AT_ONCE)]
-    with ThreadPoolExecutor(8 if slow else 1) as pool:
-        for facts in pool.map(lambda block: [_facts(item.impath, prefix) for item in block], blocks):
-            yield from facts
+    but wait for each other where files are at hand. The first images of each block tell which it is."""
+    for start in range(0, len(items), BLOCK):
+        images = [item.impath for item in items[start : start + BLOCK]]
+        began = time.perf_counter()
+        first, rest = [_facts(image, prefix) for image in images[:FIRST]], images[FIRST:]
+        at_hand = time.perf_counter() - began < FIRST * AT_HAND
+        yield from first
+        if at_hand or not rest:
+            yield from (_facts(image, prefix) for image in rest)
+        else:
+            with ThreadPoolExecutor(THREADS) as pool:
+                yield from pool.map(_facts, rest, repeat(prefix))
 
 
 def _facts(image: Any, prefix: str) -> bytes:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 ANY = 2**50  # bytes: where nobody tells, more than enough
-LARGEST = 2**25  # bytes: glibc keeps no memory of larger blocks
+LARGEST = 2**25  # bytes: larger blocks are mapped by themselves, whatever glibc is told
 SHARERS = "SHIPCLIP_SHARERS"  # environment variable: how many processes share the device
 MEMORY, OWN_GROUPS, GROUPS = Path("/proc/meminfo"), Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 CPU = Path("/proc/cpuinfo")
@@ -28,8 +28,11 @@ def free_memory(device: Any = "cpu") -> int:
 
 
 def keep_memory(size: int = 2**28) -> None:
-    """Have glibc keep so many bytes of freed memory: else what a step frees is mapped, and cleared, for the next one
-    anew, which may take a third of the time. For programs to ask for: a library leaves memory as it finds it."""
+    """Have glibc give freed memory back only where more bytes than that are free at the heap's end: else what a step
+    frees is mapped, and cleared, for the next one anew, which may take a third of the time.
+
+    For programs to ask for: a library leaves memory as it finds it.
+    """
     with suppress(OSError, AttributeError):  # another C library
         libc = ctypes.CDLL("libc.so.6")
         libc.mallopt(-1, size)  # M_TRIM_THRESHOLD

@@ -201,19 +201,16 @@ def test_what_has_changed_among_the_images_is_told(sentence: str, root: Path):
     assert change_of(root, before) == sentence
 
 
-@pytest.mark.parametrize("first", [1, 4])
-def test_slow_files_many_at_once_are_the_same(first: int, root: Path, monkeypatch: pytest.MonkeyPatch):
-    before = identity_of(task_of(root), root, Weights())
-    threads = []
-    pool = identity.ThreadPoolExecutor
-    monkeypatch.setattr(identity, "ThreadPoolExecutor", lambda n: (threads.append(n), pool(n))[1])
-    monkeypatch.setattr(identity, "FIRST", first)
-    monkeypatch.setattr(identity, "AT_ONCE", 2)
-    for at_hand, wanted in ((-1e-9, 8), (1e9, 1)):
-        monkeypatch.setattr(identity, "AT_HAND", at_hand)
-        assert identity_of(task_of(root), root, Weights()) == before
-        assert set(threads) == {wanted}
-        threads.clear()
+@pytest.mark.parametrize(("at_hand", "first", "pools"), [(1e9, 1, 0), (-1e-9, 1, 3), (-1e-9, 2, 3), (-1e-9, 3, 0)])
+def test_slow_files_are_asked_for_many_at_once(
+    at_hand: float, first: int, pools: int, root: Path, monkeypatch: pytest.MonkeyPatch
+):
+    before, made, pool = identity_of(task_of(root), root, Weights()), [], identity.ThreadPoolExecutor
+    monkeypatch.setattr(identity, "ThreadPoolExecutor", lambda n: (made.append(n), pool(n))[1])
+    for name, value in (("BLOCK", 3), ("FIRST", first), ("AT_HAND", at_hand)):
+        monkeypatch.setattr(identity, name, value)
+    assert identity_of(task_of(root), root, Weights()) == before
+    assert len(made) == pools
 
 
 def test_what_has_changed_among_the_classes_is_told(root: Path):
