@@ -355,17 +355,13 @@ def _eot_attention(a: Tensor, attn: nn.Module, layout: Layout, H: int, kept: lis
     suffix = layout.pad(a[G * P :]).view(G * S, M, w)
     q = F.linear(a.index_select(0, layout.eot), w_q * scale, b_q * scale)  # (GS, w)
     q = torch.bmm(q.view(G * S, H, -1).transpose(0, 1), w_k.view(H, -1, w))  # W_k^T q, (H, GS, w)
-    of_group = q.view(H, G, S, w).transpose(0, 1).reshape(G * H, S, w)
-    of_prompt = q.transpose(0, 1)  # (GS, H, w)
-    front = torch.bmm(of_group, prefix.mT)  # (GH, S, P)
-    own = torch.bmm(of_prompt, suffix.mT).masked_fill_(layout.after_eot, float("-inf"))  # (GS, H, M)
-    front = front.view(G, H, S, P).transpose(1, 2).reshape(G * S, H, P)
-    p = torch.cat([front, own], dim=2).softmax(-1)  # (GS, H, P + M)
-    found = torch.bmm(_by_group(p[..., :P], layout), prefix).view(G, H, S, w).transpose(0, 1).reshape(H, G * S, w)
-    found = found + torch.bmm(p[..., P:], suffix).transpose(0, 1)  # sum_j p_j a_j, (H, GS, w)
+    scores = _eot_products(q, prefix, suffix, layout)
+    scores[..., P:].masked_fill_(layout.after_eot, float("-inf"))
+    p = scores.softmax(-1)  # (GS, H, P + M)
+    found = _eot_sums(p, prefix, suffix, layout)  # sum_j p_j a_j, (H, GS, w)
     y = torch.bmm(found, w_v.view(H, -1, w).mT)  # (H, GS, dh)
     if kept is not None:
-        kept += (prefix, suffix, of_group, of_prompt, p)
+        kept += (prefix, suffix, q, p)
     return y.transpose(0, 1).reshape(G * S, w) + b_v
 
 
@@ -373,27 +369,42 @@ def _eot_attention_backward(
     grad: Tensor, attn: nn.Module, layout: Layout, H: int, to_prefix: bool, kept: list[Tensor]
 ) -> Tensor:
     """Gradients of the output (GS, w) to the normalised rows (N, w), of suffixes alone or of both."""
-    prefix, suffix, of_group, of_prompt, p = _pop(kept, 5)
+    prefix, suffix, q, p = _pop(kept, 4)
     G, S, P, w = layout.G, layout.S, layout.P, prefix.shape[2]
     w_q, w_k, w_v = attn.in_proj_weight.chunk(3)
-    front, own = _by_group(p[..., :P], layout), p[..., P:]
     y = torch.bmm(grad.view(G * S, H, -1).transpose(0, 1), w_v.view(H, -1, w))  # (H, GS, w)
-    y_group, y_prompt = y.view(H, G, S, w).transpose(0, 1).reshape(G * H, S, w), y.transpose(0, 1)
-    in_front = torch.bmm(y_group, prefix.mT).view(G, H, S, P).transpose(1, 2).reshape(G * S, H, P)
-    ds = _softmax_backward(torch.cat([in_front, torch.bmm(y_prompt, suffix.mT)], dim=2), p, -1)
-    ds_front, ds_own = _by_group(ds[..., :P], layout), ds[..., P:]
-    q = torch.bmm(ds_front, prefix).view(G, H, S, w).transpose(0, 1).reshape(H, G * S, w)
-    q = q + torch.bmm(ds_own, suffix).transpose(0, 1)  # (H, GS, w)
-    q = torch.bmm(q, w_k.view(H, -1, w).mT).transpose(0, 1).reshape(G * S, w)
-    suffix = torch.bmm(own.mT, y_prompt).baddbmm_(ds_own.mT, of_prompt)
-    found = [layout.pack(suffix.flatten(0, 1))]
+    ds = _softmax_backward(_eot_products(y, prefix, suffix, layout), p, -1)
+    dq = torch.bmm(_eot_sums(ds, prefix, suffix, layout), w_k.view(H, -1, w).mT)  # (H, GS, dh)
+    of_suffix = torch.bmm(p[..., P:].mT, y.transpose(0, 1)).baddbmm_(ds[..., P:].mT, q.transpose(0, 1))
+    found = [layout.pack(of_suffix.flatten(0, 1))]
     if to_prefix:
-        prefix = torch.bmm(front.mT, y_group).baddbmm_(ds_front.mT, of_group)
-        found.insert(0, prefix.view(G, H, P, w).sum(1).flatten(0, 1))
+        of_prefix = torch.bmm(_eot_front(p, layout).mT, _groups_first(y, layout))  # (GH, P, w)
+        of_prefix.baddbmm_(_eot_front(ds, layout).mT, _groups_first(q, layout))
+        found.insert(0, of_prefix.view(G, H, P, w).sum(1).flatten(0, 1))
     rows = layout.eot if to_prefix else layout.eot - G * P
-    return _joined(found).index_add_(0, rows, q @ (w_q * (w // H) ** -0.5))
+    dq = dq.transpose(0, 1).reshape(G * S, w)
+    return _joined(found).index_add_(0, rows, dq @ (w_q * (w // H) ** -0.5))
 
 
-def _by_group(x: Tensor, layout: Layout) -> Tensor:
-    """Scores of the prefix by prompts, (GS, H, P), by heads of a group: (GH, S, P)"""
-    return x.view(layout.G, layout.S, -1, layout.P).transpose(1, 2).reshape(-1, layout.S, layout.P)
+def _eot_products(x: Tensor, prefix: Tensor, suffix: Tensor, layout: Layout) -> Tensor:
+    """Products of vectors (H, GS, w) with the rows before EOT of their own prompts, (GS, H, P + M)"""
+    front = torch.bmm(_groups_first(x, layout), prefix.mT).unflatten(0, (layout.G, -1))  # (G, H, S, P)
+    own = torch.bmm(x.transpose(0, 1), suffix.mT)
+    return torch.cat([front.transpose(1, 2).flatten(0, 1), own], dim=2)
+
+
+def _eot_sums(weights: Tensor, prefix: Tensor, suffix: Tensor, layout: Layout) -> Tensor:
+    """Sums of those rows by weights (GS, H, P + M), (H, GS, w)"""
+    front = torch.bmm(_eot_front(weights, layout), prefix).unflatten(0, (layout.G, -1))  # (G, H, S, w)
+    own = torch.bmm(weights[..., layout.P :], suffix)
+    return front.transpose(0, 1).flatten(1, 2) + own.transpose(0, 1)
+
+
+def _eot_front(weights: Tensor, layout: Layout) -> Tensor:
+    """Those of the prefix, (GS, H, P + M) -> (GH, S, P)"""
+    return weights[..., : layout.P].unflatten(0, (layout.G, layout.S)).transpose(1, 2).flatten(0, 1)
+
+
+def _groups_first(x: Tensor, layout: Layout) -> Tensor:
+    """(H, GS, w) -> (GH, S, w)"""
+    return x.unflatten(1, (layout.G, layout.S)).transpose(0, 1).flatten(0, 1)
