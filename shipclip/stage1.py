@@ -29,7 +29,7 @@ from .run import read as read_results
 from .synthesis import GeneratorChoice
 from .texts import Texts
 
-VERSION = 5  # of the file and of what training does; another one finds no generator of this one's
+VERSION = 6  # of the file and of what training does; another one finds no generator of this one's
 COLLAPSED_KL = 0.1  # nats; below it every latent gives nearly the same feature
 
 

@@ -72,12 +72,13 @@ class GAN(FeatureGenerator):
             mix: share of the real feature in each mixed one, (B, 1).
         """
         condition = self.class_features()[labels]  # (B, d)
-        scores = self.critic(torch.cat([fake, x]), condition.repeat(2, 1)).view(2, -1).mean(dim=1)
-        distance = scores[0] - scores[1]
-        mixed = (mix * x + (1 - mix) * fake).requires_grad_()
-        (gradient,) = torch.autograd.grad(self.critic(mixed, condition).sum(), mixed, create_graph=True)
+        hidden = self.critic.hidden(torch.cat([fake, x]), condition.repeat(2, 1))  # (2B, h)
+        scores = self.critic.score(hidden).view(2, -1).mean(dim=1)
+        of_fake, of_real = hidden.detach().chunk(2)
+        mixed = mix * of_real + (1 - mix) * of_fake  # the first layer is affine: this is the mixed feature's
+        gradient = self.critic.gradient(mixed)
         penalty = (gradient.float().norm(dim=1) - 1).square().mean()
-        return distance, penalty
+        return scores[0] - scores[1], penalty
 
     def generator_loss(self, labels: Tensor, z: Tensor) -> Tensor:
         """-E[D(x_hat)]."""
@@ -87,9 +88,27 @@ class GAN(FeatureGenerator):
 class Critic(nn.Module):
     """Feature and class condition, each (B, d), to a score, (B,)."""
 
+    SLOPE = 0.2  # of the leaky ReLU, below 0
+
     def __init__(self, dim: int, hidden: int):
         super().__init__()
-        self.net = nn.Sequential(nn.Linear(2 * dim, hidden), nn.LeakyReLU(0.2), nn.Linear(hidden, 1))
+        self.net = nn.Sequential(nn.Linear(2 * dim, hidden), nn.LeakyReLU(self.SLOPE), nn.Linear(hidden, 1))
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        return self.net(torch.cat([x, condition], dim=1)).squeeze(1)
+        return self.score(self.hidden(x, condition))
+
+    def hidden(self, x: Tensor, condition: Tensor) -> Tensor:
+        """The hidden layer before its activation: (B, h)."""
+        return self.net[0](torch.cat([x, condition], dim=1))
+
+    def score(self, hidden: Tensor) -> Tensor:
+        """(B, h) -> (B,)"""
+        _, activation, last = self.net
+        return last(activation(hidden)).squeeze(1)
+
+    def gradient(self, hidden: Tensor) -> Tensor:
+        """The score's gradient by the feature whose hidden layer this is, (B, h) -> (B, d), by the chain rule written
+        out: a second backward pass through the first takes twice as long."""
+        first, _, last = self.net
+        slopes = torch.where(hidden > 0, 1.0, self.SLOPE).to(last.weight.dtype)  # constant almost everywhere
+        return ((slopes * last.weight) @ first.weight)[:, : first.in_features // 2]

@@ -50,6 +50,31 @@ def test_the_critics_terms_by_hand(clip: Backbone):
     assert gan.critic.net[0].weight.grad.abs().sum() > 0  # the penalty is itself differentiated
 
 
+def test_the_terms_gradients_are_those_of_a_second_backward_pass(clip: Backbone):
+    gan, rng = made(clip, "GAN"), torch.Generator().manual_seed(5)
+    critic = gan.critic.double()
+    with torch.no_grad():
+        for parameter in critic.parameters():
+            parameter.normal_(generator=rng)
+    x, condition = (torch.randn(20, clip.dim, generator=rng, dtype=torch.float64) for _ in range(2))
+    fake, mix = torch.randn(x.shape, generator=rng, dtype=torch.float64), torch.rand(20, 1, generator=rng).double()
+    gan._class_features = [condition]
+    distance, penalty = gan.critic_terms(x, fake, torch.arange(20), mix)
+
+    mixed = (mix * x + (1 - mix) * fake).requires_grad_()
+    (gradient,) = torch.autograd.grad(critic(mixed, condition).sum(), mixed, create_graph=True)
+    lengths = gradient.norm(dim=1)
+    wanted = critic(fake, condition).mean() - critic(x, condition).mean(), (lengths - 1).square().mean()
+    for term, plain in zip((distance, penalty), wanted, strict=True):
+        torch.testing.assert_close(term.double(), plain, rtol=1e-5, atol=1e-5)
+        for name, parameter in critic.named_parameters():
+            found, expected = (
+                torch.autograd.grad(one, parameter, retain_graph=True, materialize_grads=True)[0]
+                for one in (term, plain)
+            )
+            torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5, msg=name)
+
+
 def moved(gan: GAN, before: dict[str, Tensor]) -> set[str]:
     return {name.split(".")[0] for name, p in gan.named_parameters() if not torch.equal(p, before[name])}
 
@@ -122,14 +147,20 @@ def test_the_penalty_is_computed_in_float32_in_every_precision(
     name: str, kind: torch.dtype, clip: Backbone, monkeypatch: pytest.MonkeyPatch
 ):
     gan, data = made(wrap(clip.model, Precision(name, autocast=kind)), "GAN", critic_steps=1), bank(clip)
-    scores, production = [], Critic.forward
+    scores, score_of, gradient_of = list[Any](), Critic.score, Critic.gradient
 
-    def forward(self: Critic, x: Tensor, condition: Tensor) -> Tensor:
-        score = production(self, x, condition)
-        scores.append((len(x), x.dtype, score.dtype))
-        return score
+    def score(self: Critic, hidden: Tensor) -> Tensor:
+        found = score_of(self, hidden)
+        scores.append((found.numel(), hidden.dtype, found.dtype))
+        return found
 
-    monkeypatch.setattr(Critic, "forward", forward)
+    def gradient(self: Critic, hidden: Tensor) -> Tensor:
+        found = gradient_of(self, hidden)
+        scores.append((len(found), hidden.dtype, found.dtype))
+        return found
+
+    monkeypatch.setattr(Critic, "score", score)
+    monkeypatch.setattr(Critic, "gradient", gradient)
     losses = gan.train_batch(gan.optimizer(), data.features[0], data.labels, torch.Generator().manual_seed(0), 0)
     full, B = (torch.float32, torch.float32), len(data.labels)
     assert scores[:2] == [(2 * B, *full), (B, *full)]  # synthetic beside real features, and mixed ones
