@@ -38,7 +38,7 @@ from shipclip.errors import MissingFile, UserError, sentence
 from shipclip.files import read_yaml
 from shipclip.learners import LEARNERS
 from shipclip.log import ENDS, Tee, headline, logged, shots_of
-from shipclip.machine import keep_memory
+from shipclip.machine import keep_memory, leave_quickly
 from shipclip.method import tell_unknown
 from shipclip.options import flatten, one_of
 from shipclip.presets import CONFIGS, default_config, is_embedded
@@ -58,6 +58,7 @@ READ_HERE += ("TEST.EVALUATOR", "TEST.PER_CLASS_RESULT", "TEST.COMPUTE_CMAT")
 def main(argv: list[str] | None = None) -> int:
     """Run; returns the exit status: 0, or 2 after a mistake of the user's that one sentence can name."""
     args = parse_args(argv)
+    leave_quickly()
     keep_memory()
     try:
         cfg = setup_cfg(args)

@@ -24,7 +24,7 @@ import sys
 from importlib import import_module
 
 from .errors import TOLD, sentence
-from .machine import keep_memory
+from .machine import keep_memory, leave_quickly
 
 COMMANDS = ("fit", "predict", "classes", "export", "demo", "unknown", "encode", "run")  # files of commands/
 # Commands with a command line of their own, imported when asked for: torch is slow to import.
@@ -41,6 +41,7 @@ MODULES = {
 def main(argv: list[str] | None = None) -> int:
     """Returns the exit status: 0, or 2 after a mistake that one sentence can name."""
     argv = sys.argv[1:] if argv is None else argv
+    leave_quickly()
     if argv and argv[0] in MODULES:
         return import_module(f"shipclip.{MODULES[argv[0]]}").main(argv[1:])
     args = parser().parse_args(argv)

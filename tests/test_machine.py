@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -100,3 +101,27 @@ def test_freed_memory_is_kept_for_the_next_step():
     if without < 100:
         pytest.skip("this machine's pages are large, or its allocator another")
     assert kept < without / 10
+
+
+def test_a_program_that_asks_for_it_looks_for_no_garbage_at_its_end():
+    """A cycle's finaliser tells of the search; what is registered to be done at the end is done."""
+    program = """
+        import atexit, sys
+        from shipclip import machine
+
+        class Cycle:
+            def __init__(self): self.own = self
+            def __del__(self): print("searched")
+
+        atexit.register(print, "left")
+        sys.argv[1:] and machine.leave_quickly()
+        one = Cycle()
+        del one
+    """
+    told = [
+        subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(program), *words], capture_output=True, text=True, check=True
+        ).stdout.split()
+        for words in ([], ["quickly"])
+    ]
+    assert told == [["left", "searched"], ["left"]]

@@ -38,7 +38,7 @@ from torch import Tensor, nn
 
 from ..backbones.openai import package
 from ..files import write_tensors, write_text
-from ..machine import keep_memory
+from ..machine import keep_memory, leave_quickly
 from . import world
 from .captions import caption, encode, fits, vocabulary
 from .facts import FACTS
@@ -78,6 +78,7 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=500, help="steps between checkpoints and log lines")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
+    leave_quickly()
     keep_memory(2**30)
     Training(args).run()
 
