@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+import signal
+import sys
+import time
 from argparse import Namespace
 from pathlib import Path
 
@@ -83,3 +88,48 @@ def test_the_published_shape_is_measured(data: Path, tmp_path: Path, monkeypatch
     plain, *ours = told.splitlines()[-3:]
     assert plain.split()[-1] == "1.0" and all(float(row.split()[-1]) > 0 for row in ours)
     assert [row.split()[:2] for row in ours] == [["SHIP,", "fp32"], ["SHIP,", "bf16"]]
+
+
+TICKS = """
+import pathlib, sys, time
+folder, number, status = pathlib.Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+folder.mkdir(parents=True)
+for tick in range(number):
+    with open(folder / "ticks", "a") as file:
+        print(time.time(), file=file)
+    time.sleep(0.01)
+(folder / "results.json").touch()
+sys.exit(status)
+"""
+
+
+def side(folder: Path, name: str, ticks: int, status: int = 0):
+    from benchmarks.whole_study import Side
+
+    words = [sys.executable, "-c", TICKS, str(folder / name), str(ticks), str(status)]
+    return Side(name, words, dict(os.environ), folder / name)
+
+
+def test_two_studies_take_turns(tmp_path: Path):
+    from benchmarks.whole_study import in_turns
+
+    sides = [side(tmp_path, name, ticks=60) for name in ("before", "now")]
+    began = time.perf_counter()
+    in_turns(sides, 0.2)
+    assert (
+        sum(one.seconds for one in sides) <= time.perf_counter() - began
+    )  # no clock goes on while its side is stopped
+    assert [one.finished_runs for one in sides] == [1, 1] and all(one.is_over for one in sides)
+    times = {name: [float(x) for x in (tmp_path / name / "ticks").read_text().split()] for name in ("before", "now")}
+    names = [name for _, name in sorted((x, name) for name, all_of_it in times.items() for x in all_of_it)]
+    turns = 1 + sum(a != b for a, b in itertools.pairwise(names))
+    assert 2 < turns < 20  # side by side they would take 120
+
+
+def test_a_study_that_fails_is_named_and_ends_the_other(tmp_path: Path):
+    from benchmarks.whole_study import in_turns
+
+    sides = [side(tmp_path, "before", ticks=1000), side(tmp_path, "now", ticks=1, status=3)]
+    with pytest.raises(SystemExit, match=r"(?s)now: .* ended with status 3"):
+        in_turns(sides, 0.3)
+    assert sides[0].process.returncode == -signal.SIGKILL and not (tmp_path / "before" / "results.json").exists()
