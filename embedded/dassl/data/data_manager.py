@@ -7,11 +7,10 @@ import torch
 from dassl.utils import read_image
 from tabulate import tabulate
 from torch.utils.data import DataLoader, Dataset
-from torchvision import transforms as T
 
+from . import transforms
 from .datasets import build_dataset
 from .samplers import build_sampler
-from .transforms import INTERPOLATION_MODES, build_transform
 
 
 class DatasetWrapper(Dataset):
@@ -26,7 +25,10 @@ class DatasetWrapper(Dataset):
         self.return_img0 = cfg.DATALOADER.RETURN_IMG0
         if self.k_tfm > 1 and transform is None:
             raise ValueError("DATALOADER.K_TRANSFORMS above 1 needs a transform")
-        steps = [T.Resize(tuple(cfg.INPUT.SIZE), interpolation=INTERPOLATION_MODES[cfg.INPUT.INTERPOLATION])]
+        from torchvision import transforms as T  # slow to import
+
+        mode = transforms.INTERPOLATION_MODES[cfg.INPUT.INTERPOLATION]
+        steps = [T.Resize(tuple(cfg.INPUT.SIZE), interpolation=mode)]
         steps.append(T.ToTensor())
         if "normalize" in cfg.INPUT.TRANSFORMS:
             steps.append(T.Normalize(mean=cfg.INPUT.PIXEL_MEAN, std=cfg.INPUT.PIXEL_STD))
@@ -43,8 +45,8 @@ class DatasetWrapper(Dataset):
         if self.transform is None:
             output["img"] = image
             return output
-        transforms = self.transform if isinstance(self.transform, (list, tuple)) else [self.transform]
-        for i, transform in enumerate(transforms):
+        several = self.transform if isinstance(self.transform, (list, tuple)) else [self.transform]
+        for i, transform in enumerate(several):
             output["img" if i == 0 else f"img{i + 1}"] = self._transform_image(transform, image)
         if self.return_img0:
             output["img0"] = self.to_tensor(image)
@@ -90,8 +92,8 @@ class DataManager:
         self, cfg: Any, custom_tfm_train: Any = None, custom_tfm_test: Any = None, dataset_wrapper: Any = None
     ):
         dataset = build_dataset(cfg)
-        tfm_train = build_transform(cfg, is_train=True) if custom_tfm_train is None else custom_tfm_train
-        tfm_test = build_transform(cfg, is_train=False) if custom_tfm_test is None else custom_tfm_test
+        tfm_train = transforms.build_transform(cfg, is_train=True) if custom_tfm_train is None else custom_tfm_train
+        tfm_test = transforms.build_transform(cfg, is_train=False) if custom_tfm_test is None else custom_tfm_test
         loader = cfg.DATALOADER
 
         def training(node: Any, source: list) -> DataLoader:
