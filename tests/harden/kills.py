@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torchvision  # noqa: F401  which runs import when they read an image
 
 import train
 from shipclip.miniclip import world
