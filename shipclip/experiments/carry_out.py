@@ -108,12 +108,12 @@ def draw(study: Study) -> list[str]:
     output = Path(study.output)
     folder = output / "figures"
     first = output / "learners" / study.place("SHIP", "miniworld", study.shots or 16, study.seeds[0])
-    steps: list[tuple[Any, list[str]]] = [
-        (figures.main, [kind, str(first), "--out", str(folder)]) for kind in ("features", "confusion", "curves")
+    steps: list[tuple[str, Any, list[str]]] = [
+        (kind, figures.main, [kind, str(first), "--out", str(folder)]) for kind in ("features", "confusion", "curves")
     ]
-    steps.append((interpret.main, ["--model-dir", str(first), "--out", str(folder)]))
-    steps += [(figures.main, [kind, str(output), "--out", str(folder)]) for kind in ("shots", "scatter")]
-    failed = [f"the picture {words[0]}" for step, words in steps if step(words)]
+    steps.append(("words", interpret.main, ["--model-dir", str(first), "--out", str(folder)]))
+    steps += [(kind, figures.main, [kind, str(output), "--out", str(folder)]) for kind in ("shots", "scatter")]
+    failed = [f"the picture {name}" for name, step, words in steps if step(words)]
     pages = [word for name in ("results.html", "results.md") for word in ("--out", str(output / name))]
     failed += ["the page"] if report.main([str(output), *pages]) else []
     print(f"Tables and pictures are in {output / 'results.html'}")
