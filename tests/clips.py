@@ -15,7 +15,7 @@ FP32 = Precision("fp32")
 
 
 def small_clip(seed: int = 0, layers: int = 2) -> Backbone:
-    """32 px, w = 128, d = 64, two text layers."""
+    """32 px, w = 128, d = 64, `layers` of text."""
     model = random_clip(64, 32, 1, 64, 16, 77, 49408, 128, 2, layers, seed=seed)
     model.logit_scale.data.fill_(4.6)
     return wrap(model, FP32, "small")

@@ -88,11 +88,9 @@ class GAN(FeatureGenerator):
 class Critic(nn.Module):
     """Feature and class condition, each (B, d), to a score, (B,)."""
 
-    SLOPE = 0.2  # of the leaky ReLU, below 0
-
     def __init__(self, dim: int, hidden: int):
         super().__init__()
-        self.net = nn.Sequential(nn.Linear(2 * dim, hidden), nn.LeakyReLU(self.SLOPE), nn.Linear(hidden, 1))
+        self.net = nn.Sequential(nn.Linear(2 * dim, hidden), nn.LeakyReLU(0.2), nn.Linear(hidden, 1))
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         return self.score(self.hidden(x, condition))
@@ -109,6 +107,7 @@ class Critic(nn.Module):
     def gradient(self, hidden: Tensor) -> Tensor:
         """The score's gradient by the feature whose hidden layer this is, (B, h) -> (B, d), by the chain rule written
         out: a second backward pass through the first takes twice as long."""
-        first, _, last = self.net
-        slopes = torch.where(hidden > 0, 1.0, self.SLOPE).to(last.weight.dtype)  # constant almost everywhere
+        first, activation, last = self.net
+        # Constant almost everywhere, so nothing is learned through them.
+        slopes = torch.where(hidden > 0, 1.0, activation.negative_slope).to(last.weight.dtype)
         return ((slopes * last.weight) @ first.weight)[:, : first.in_features // 2]
