@@ -123,7 +123,7 @@ def main() -> None:
 
 def in_turns(sides: Sequence[Side], seconds: float) -> None:
     """Both to their ends, side by side by the number of their runs."""
-    told = -1
+    told = 0
     try:
         while left := [side for side in sides if not side.is_over]:
             min(left, key=lambda side: (side.finished_runs, side.seconds)).turn(seconds)

@@ -17,6 +17,8 @@ class DatasetWrapper(Dataset):
     """Data as torch wants it: a dict of label, domain, impath, index and img (see `__getitem__`)."""
 
     def __init__(self, cfg: Any, data_source: list, transform: Any = None, is_train: bool = False):
+        from torchvision import transforms as T  # slow to import
+
         self.cfg = cfg
         self.data_source = data_source
         self.transform = transform
@@ -25,8 +27,6 @@ class DatasetWrapper(Dataset):
         self.return_img0 = cfg.DATALOADER.RETURN_IMG0
         if self.k_tfm > 1 and transform is None:
             raise ValueError("DATALOADER.K_TRANSFORMS above 1 needs a transform")
-        from torchvision import transforms as T  # slow to import
-
         mode = transforms.INTERPOLATION_MODES[cfg.INPUT.INTERPOLATION]
         steps = [T.Resize(tuple(cfg.INPUT.SIZE), interpolation=mode)]
         steps.append(T.ToTensor())
