@@ -24,7 +24,7 @@ from .open_clip_model import build, fill, need_package, text_of, to_half
 from .open_clip_origin import HUB, PREFIX, agreed, fetch_weights, fetching, find, package, preprocess_of
 from .plain_text import BytePairs, PlainText, TransformersText, TransformersTokens
 from .text_tower import TextTower
-from .weights import read_weights
+from .weights import Unfilled, read_weights
 
 BOTH = ("RN50", "RN101", "RN50x4", "RN50x16", "RN50x64")  # OpenAI's names too; their others have a slash
 TOKENIZER = ["tokenizer.json", "tokenizer_config.json"]
@@ -80,7 +80,8 @@ def load(
     origin.config["quick_gelu"] = agreed(origin, path) == "quickgelu"
     preprocess = preprocess_of(origin, path)
     half = chosen.weights == torch.float16
-    model = build(origin.config, origin.label, torch.float16 if half else None)
+    with Unfilled():
+        model = build(origin.config, origin.label, torch.float16 if half else None)
     fill(model, tensors, origin.label, path or origin.label)
     if half:
         to_half(model)

@@ -25,7 +25,7 @@ from ..precision import Precision
 from .base import Backbone, Preprocessing
 from .image_tower import ImageTower
 from .text_tower import TextTower
-from .weights import read_weights
+from .weights import Unfilled, read_weights
 
 CACHE = Path("~/.cache/clip")
 MEAN, STD = miniclip.MEAN, miniclip.STD
@@ -135,12 +135,13 @@ def load(
         kind = activation or ("quickgelu" if tensors.keys() >= FACTS else kind)
         name = name or Path(path).stem
     elif name == MINICLIP:
-        tensors, kind, known_ids = miniclip.load_state_dict(), "quickgelu", miniclip.trained_token_ids()
+        (tensors, known_ids), kind = miniclip.load(), "quickgelu"
     else:
         tensors, kind = read_weights(download(name))[0], "quickgelu"
     tensors = {key: value for key, value in tensors.items() if key not in FACTS}
     try:
-        model = package().model.build_model(dict(tensors))
+        with Unfilled():
+            model = package().model.build_model(dict(tensors))
     except (KeyError, RuntimeError, IndexError, ZeroDivisionError) as error:
         raise UserError(
             f"the weights {path or name} are not those of an OpenAI CLIP ({first_line(error)}): "

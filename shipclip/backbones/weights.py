@@ -8,10 +8,25 @@ import zipfile
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from ..checkpoints import refuse_damaged
 from ..errors import MissingFile, UserError, first_line
+
+DRAWS = {Tensor.normal_, Tensor.uniform_, nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_}
+
+
+class Unfilled(TorchFunctionMode):
+    """Within it parameters are made without their random values: for models whose weights are all read next; drawing
+    them takes longer than that."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        tensor = args[0] if args else kwargs.get("tensor")
+        if function in DRAWS and isinstance(tensor, nn.Parameter):
+            return tensor
+        return function(*args, **kwargs)
 
 
 def read_weights(path: str | Path) -> tuple[dict[str, Tensor], str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -108,7 +109,7 @@ class _Images(Dataset):
             return _Unreadable(str(error))
         tensors = []
         for view in range(views.first, views.first + views.count):
-            with seeded(views.seed, "view", view, index):
+            with seeded(views.seed, "view", view, index) if views.random else nullcontext():
                 tensors.append(views.transform(image))
         return torch.stack(tensors)  # (V, 3, R, R)
 

@@ -20,18 +20,18 @@ from ..backbones.base import Backbone
 from ..backbones.openai import package, wrap
 from ..files import write_text
 from ..precision import Precision
+from . import weights as miniclip
 from . import world
 from .bench import Bench
 from .measures import Row, carries_over, contexts, coop, of_another_world, two_way, within_class, zero_shot
 from .scene import SHIFTED
-from .weights import FILE, load_state_dict, trained_token_ids
 
 PUBLISHED = {"OPTIM.LR": 0.05, "OPTIM.MAX_EPOCH": 200}  # as long as CoOp's published runs with 16 shots
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weights", type=Path, default=FILE)
+    parser.add_argument("--weights", type=Path, default=miniclip.FILE)
     parser.add_argument("--world-seed", type=int, default=7001)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
     parser.add_argument(
@@ -54,8 +54,8 @@ def main() -> None:
 
 
 def load(weights: Path) -> Backbone:
-    model = package().model.build_model(load_state_dict(weights)).float()
-    return wrap(model, Precision.choose("fp32", "cpu"), "MiniCLIP", trained_token_ids(weights))
+    state, known_ids = miniclip.load(weights)
+    return wrap(package().model.build_model(state).float(), Precision.choose("fp32", "cpu"), "MiniCLIP", known_ids)
 
 
 def table(rows: Sequence[Row]) -> str:

@@ -23,6 +23,11 @@ MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.2757
 
 def load_state_dict(file: Path = FILE) -> dict[str, Tensor]:
     """MiniCLIP's weights in OpenAI's format, float16, all 49,408 token rows in place."""
+    return load(file)[0]
+
+
+def load(file: Path = FILE) -> tuple[dict[str, Tensor], set[int]]:
+    """The same, and the tokens that training has shown: the others' embeddings mean nothing."""
     stored = torch.load(file, map_location="cpu", weights_only=True)
     ids = stored.pop("token_ids")
     width = stored["token_embedding.weight"].shape[1]
@@ -30,12 +35,8 @@ def load_state_dict(file: Path = FILE) -> dict[str, Tensor]:
     table[ids] = stored["token_embedding.weight"]
     positions = (initial_rows(width)[:POSITIONS] / 2).half()  # places that training never reached
     positions[: len(stored["positional_embedding"])] = stored["positional_embedding"]
-    return {**stored, "token_embedding.weight": table, "positional_embedding": positions}
-
-
-def trained_token_ids(file: Path = FILE) -> set[int]:
-    """The tokens that training has shown; the others' embeddings mean nothing."""
-    return set(torch.load(file, map_location="cpu", weights_only=True)["token_ids"].tolist())
+    state = {**stored, "token_embedding.weight": table, "positional_embedding": positions}
+    return state, set(ids.tolist())
 
 
 def save_compact(file: Path, state_dict: dict[str, Tensor], token_ids: list[int]) -> None:
