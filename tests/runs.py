@@ -9,8 +9,13 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 import train
+from shipclip.backbones.base import Backbone
+from shipclip.features import bank, store
+from shipclip.features.encode import encode
+from shipclip.features.pixels import Views
 from shipclip.presets import CONFIGS, FOLDERS
 
 MINIWORLD = CONFIGS / "datasets" / "miniworld.yaml"
@@ -52,11 +57,36 @@ def arguments(
 
 
 def run(
-    root: Path, output: Path, trainer: str, *options: Any, flags: tuple[str, ...] = (), config: str = ""
+    root: Path,
+    output: Path,
+    trainer: str,
+    *options: Any,
+    flags: tuple[str, ...] = (),
+    config: str = "",
+    anew: bool = False,
 ) -> dict[str, Any]:
-    """Run in this process; returns results.json."""
-    assert train.main(arguments(root, output, trainer, *options, flags=flags, config=config)) == 0
+    """Run in this process; returns results.json. Features that such a run had before are taken again, unless all is to
+    be made `anew`."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not anew:
+            patch.setattr(bank, "encode", encoded_before)
+        assert train.main(arguments(root, output, trainer, *options, flags=flags, config=config)) == 0
     return json.loads((output / "results.json").read_text())
+
+
+ENCODED: dict[Any, Tensor] = {}
+
+
+def encoded_before(backbone: Backbone, views: Views, workers: int = 0) -> Tensor:
+    """`encode`, whose work is most of a small run's and the same in hundreds of them."""
+    names = store.digests(views)
+    if names is None:
+        return encode(backbone, views, workers)
+    asked = views.recipe, views.upright, views.random, views.seed, views.first, views.count
+    key = backbone.fingerprint, json.dumps(asked), names.tobytes()
+    if key not in ENCODED:
+        ENCODED[key] = encode(backbone, views, workers)
+    return ENCODED[key].clone()
 
 
 class Killed(BaseException):

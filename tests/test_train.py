@@ -51,7 +51,7 @@ def test_zero_shot_clip_has_nothing_to_train_and_is_tested_at_once(trainer: str,
 def test_the_same_seed_gives_the_same_figures_and_weights(trainer: str, data: Path, tmp_path: Path):
     results, contexts = [], []
     for name in ("first", "second"):
-        results.append(run(data, tmp_path / name, trainer, "DATASET.NUM_SHOTS", "1")["figures"])
+        results.append(run(data, tmp_path / name, trainer, "DATASET.NUM_SHOTS", "1", anew=True)["figures"])
         state = torch.load(tmp_path / name / "prompt_learner" / "model.pth.tar-3", weights_only=True)
         contexts.append(state["state_dict"]["ctx"])
     assert results[0] == results[1]
@@ -123,7 +123,7 @@ def test_a_collapsed_posterior_is_told(data: Path, tmp_path: Path):
 
 @pytest.mark.parametrize("precision", ["fp16", "amp", "bf16"])
 def test_every_precision_trains(precision: str, data: Path, tmp_path: Path):
-    result = run(data, tmp_path / "o", "SHIP", "TRAINER.SHIP.PREC", precision)
+    result = run(data, tmp_path / "o", "SHIP", "TRAINER.SHIP.PREC", precision, "DATASET.NUM_SHOTS", "1")
     assert result["figures"]["accuracy"] > 100 / HALF
 
 
