@@ -31,7 +31,7 @@ def read(folder: Path) -> dict:
 def test_a_profiled_run_is_the_same_run_and_tells_its_parts(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
     plain = run(data, tmp_path / "plain", "SHIP")
     capsys.readouterr()
-    looked_at = run(data, tmp_path / "seen", "SHIP", flags=("--profile",))
+    looked_at = run(data, tmp_path / "seen", "SHIP", flags=("--profile",), anew=True)
     out = capsys.readouterr().out
     assert looked_at["figures"] == plain["figures"]
     assert same_weights(tmp_path / "plain", tmp_path / "seen", "prompt_learner/model.pth.tar-3")
