@@ -123,13 +123,15 @@ def main() -> None:
 
 def in_turns(sides: Sequence[Side], seconds: float) -> None:
     """Both to their ends, side by side by the number of their runs."""
-    told = 0
+    told, done = 0, {side.name: 0 for side in sides}
     try:
         while left := [side for side in sides if not side.is_over]:
-            min(left, key=lambda side: (side.finished_runs, side.seconds)).turn(seconds)
-            if (done := min(side.finished_runs for side in sides)) >= told + 10:
-                told = done
-                clocks = ", ".join(f"{side.name} {side.finished_runs} runs in {side.seconds:.0f} s" for side in sides)
+            side = min(left, key=lambda side: (done[side.name], side.seconds))
+            side.turn(seconds)
+            done[side.name] = side.finished_runs
+            if min(done.values()) >= told + 10:
+                told = min(done.values())
+                clocks = ", ".join(f"{side.name} {done[side.name]} runs in {side.seconds:.0f} s" for side in sides)
                 print(clocks, file=sys.stderr, flush=True)
     finally:
         for side in sides:

@@ -42,10 +42,10 @@ def main(argv: list[str] | None = None) -> int:
     """Returns the exit status: 0, or 2 after a mistake that one sentence can name."""
     argv = sys.argv[1:] if argv is None else argv
     leave_quickly()
+    keep_memory()
     if argv and argv[0] in MODULES:
         return import_module(f"shipclip.{MODULES[argv[0]]}").main(argv[1:])
     args = parser().parse_args(argv)
-    keep_memory()
     try:
         return args.run(args)
     except TOLD as error:
