@@ -1,6 +1,6 @@
 """MiniCLIP: a miniature model in OpenAI's architecture, trained on a rendered world (see README.md).
 
-The file `miniclip.pt` leaves out the rows of tokens that training never saw. `load_state_dict` puts them back
+The file `miniclip.pt` leaves out the rows of tokens that training never saw. `load` puts them back
 with their deterministic initial values, so words outside the trained vocabulary mean nothing.
 """
 
@@ -21,13 +21,9 @@ TOKENS, POSITIONS = 49408, 77  # of OpenAI's tokenizer and text tower
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # CLIP's pixels
 
 
-def load_state_dict(file: Path = FILE) -> dict[str, Tensor]:
-    """MiniCLIP's weights in OpenAI's format, float16, all 49,408 token rows in place."""
-    return load(file)[0]
-
-
 def load(file: Path = FILE) -> tuple[dict[str, Tensor], set[int]]:
-    """The same, and the tokens that training has shown: the others' embeddings mean nothing."""
+    """MiniCLIP's weights in OpenAI's format, float16, all 49,408 token rows in place, and the tokens that training has
+    shown; the others' embeddings mean nothing."""
     stored = torch.load(file, map_location="cpu", weights_only=True)
     ids = stored.pop("token_ids")
     width = stored["token_embedding.weight"].shape[1]

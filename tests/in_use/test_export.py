@@ -30,7 +30,7 @@ OPTIONS = SHORT | {"MODEL.BACKBONE.ACTIVATION": "quickgelu", "DATALOADER.NUM_WOR
 @pytest.fixture(scope="module")
 def backbone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """MiniCLIP's first two layers: exporting takes the longer the more there are."""
-    tensors = miniclip.load_state_dict()
+    tensors = miniclip.load()[0]
     deeper = [key for key in tensors if "resblocks." in key and int(key.split("resblocks.")[1].split(".")[0]) > 1]
     file = tmp_path_factory.mktemp("backbone") / "two_layers.pt"
     torch.save({key: value for key, value in tensors.items() if key not in deeper}, file)

@@ -30,7 +30,7 @@ from shipclip.miniclip.world import (
 
 
 def test_the_weights_load_through_openais_own_builder():
-    model = package().model.build_model(miniclip.load_state_dict()).float()
+    model = package().model.build_model(miniclip.load()[0]).float()
     assert model.visual.input_resolution == 64
     assert model.vocab_size == miniclip.TOKENS and model.context_length == miniclip.POSITIONS
 
@@ -42,7 +42,7 @@ def test_the_file_is_small_and_holds_only_trained_tokens():
 
 
 def test_rows_of_untrained_tokens_come_back_as_they_were_initialised():
-    table = miniclip.load_state_dict()["token_embedding.weight"]
+    table = miniclip.load()[0]["token_embedding.weight"]
     untrained = torch.ones(miniclip.TOKENS, dtype=torch.bool)
     untrained[train.vocabulary()] = False
     assert torch.equal(table[untrained], miniclip.initial_rows(table.shape[1]).half()[untrained])
@@ -50,11 +50,11 @@ def test_rows_of_untrained_tokens_come_back_as_they_were_initialised():
 
 
 def test_weights_that_were_written_to_are_read_anew_as_they_were():
-    first, second = miniclip.load_state_dict(), miniclip.load_state_dict()
+    first, second = miniclip.load()[0], miniclip.load()[0]
     for value in first.values():
         value.zero_()
     assert second["token_embedding.weight"].any(dim=1).all()
-    again = miniclip.load_state_dict()
+    again = miniclip.load()[0]
     assert all(torch.equal(value, again[name]) for name, value in second.items())
 
 
