@@ -8,9 +8,10 @@ CONFIG_PACKAGES = {".".join(("shipclip", "configs", *parts)): "/".join(("configs
 ONNX = ["onnx>=1.16", "onnxscript>=0.1", "onnxruntime>=1.18"]  # torch's exporter, and what checks what it writes
 DEMO = ["starlette>=0.37", "uvicorn>=0.29"]  # the page of shipclip demo
 DOCS = ["mkdocs>=1.6", "mkdocstrings[python]>=1.0"]
+DOCS += ["pymdown-extensions>=10.16,<12.2; python_version < '3.11'"]  # mkdocstrings for later ones wants a later Python
 RAY = ["ray>=2.30"]  # shipclip run on a Ray cluster
 SLURM = ["submitit>=1.5"]  # and on Slurm
-OPEN_CLIP = ["open_clip_torch>=2.24", "transformers>=4.40", "sentencepiece>=0.2"]  # its models and their tokenizers
+OPEN_CLIP = ["open_clip_torch>=3.1", "transformers>=4.40", "sentencepiece>=0.2"]  # its models and their tokenizers
 
 setup(
     name="ship-clip",

@@ -2,7 +2,7 @@
 
 The model, the tokenizer and the table of downloads are those of the `clip` package (clip-anytorch). It is loaded under
 a name of its own, so a `clip` folder that some checkout has put in its place is left alone, and with a stand-in for
-`pkg_resources`, which it imports for a version check and which today's setuptools no longer has.
+`pkg_resources`, which it imports for a version check: today's setuptools has none, or one without what is asked of it.
 """
 
 from __future__ import annotations
@@ -46,8 +46,9 @@ def package() -> types.ModuleType:
     init, places = folder / "__init__.py", [str(folder)]
     spec = importlib.util.spec_from_file_location(PRIVATE, init, submodule_search_locations=places)
     module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
-    absent = "pkg_resources" not in sys.modules
-    if absent:
+    before = sys.modules.get("pkg_resources")
+    stands_in = not hasattr(before, "packaging")  # it is not imported, or a later one without that
+    if stands_in:
         import packaging.version
 
         sys.modules["pkg_resources"] = types.SimpleNamespace(packaging=packaging)  # type: ignore[assignment]
@@ -58,8 +59,10 @@ def package() -> types.ModuleType:
         sys.modules.pop(PRIVATE, None)
         raise
     finally:
-        if absent:
-            sys.modules.pop("pkg_resources", None)
+        if stands_in:
+            del sys.modules["pkg_resources"]
+            if before is not None:
+                sys.modules["pkg_resources"] = before
     clip = sys.modules[f"{PRIVATE}.clip"]
     clip.model = sys.modules[f"{PRIVATE}.model"]
     clip.simple_tokenizer = sys.modules[f"{PRIVATE}.simple_tokenizer"]

@@ -77,3 +77,10 @@ def test_pkg_resources_that_was_imported_stays_in_its_place(monkeypatch: pytest.
     monkeypatch.setitem(sys.modules, "pkg_resources", other)
     load()
     assert sys.modules["pkg_resources"] is other
+
+
+def test_pkg_resources_without_what_is_asked_of_it_stays_in_its_place_too(monkeypatch: pytest.MonkeyPatch):
+    other = ModuleType("pkg_resources")  # as some versions of setuptools have it
+    monkeypatch.setitem(sys.modules, "pkg_resources", other)
+    assert load().model.CLIP is not None
+    assert sys.modules["pkg_resources"] is other and not hasattr(other, "packaging")
