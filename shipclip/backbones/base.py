@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from ..errors import UserError
 from ..precision import Precision, full
 from ..profiling import a_part
-from .prompts import ClassTokens, Prompts
+from .prompts import ClassTokens, Prompts, prefix_tree
 
 
 @dataclass(frozen=True)
@@ -156,8 +156,8 @@ class Backbone:
                     f"the text {shorten(text)!r} needs {len(row) + len(self.tokenizer.start)} tokens, and {self.name} "
                     f"reads {self.tokenizer.length}: shorten the text"
                 )
-        suffix, lengths = self._embed_rows(rows)
-        return Prompts(self._start()[None], suffix[None], lengths)
+        suffix, lengths, tree = self._embed_rows(rows)
+        return Prompts(self._start()[None], suffix[None], lengths, tree)
 
     def class_tokens(self, names: Sequence[str], n_ctx: int, words: str = "") -> ClassTokens:
         """Class names (underscores read as blanks) as "<words> <name> . EOT", for prompts with `n_ctx` context vectors.
@@ -181,8 +181,8 @@ class Backbone:
                 )
             rows.append([*ids, *token.end])
             name_lengths.append(min(len(token.encode(plain)), len(ids)))
-        suffix, lengths = self._embed_rows(rows)
-        return ClassTokens(tuple(names), self._start(), suffix, lengths, torch.tensor(name_lengths))
+        suffix, lengths, tree = self._embed_rows(rows)
+        return ClassTokens(tuple(names), self._start(), suffix, lengths, torch.tensor(name_lengths), tree)
 
     def embed_words(self, text: str) -> Tensor:
         """Token embeddings of a few words, a row a token: (n, w)."""
@@ -196,13 +196,15 @@ class Backbone:
     def _start(self) -> Tensor:
         return self.embed(torch.tensor(self.tokenizer.start, dtype=torch.long))  # (P, w)
 
-    def _embed_rows(self, rows: list[list[int]]) -> tuple[Tensor, Tensor]:
-        """Ragged rows of ids as embeddings, zero behind each row's end, (N, M, w), and their lengths, on the CPU."""
+    def _embed_rows(self, rows: list[list[int]]) -> tuple[Tensor, Tensor, Tensor]:
+        """Ragged rows of ids as embeddings, zero behind each row's end, (N, M, w), and, on the CPU, their lengths (N,)
+        and their prefix tree (N, M)."""
         lengths = torch.tensor([len(row) for row in rows])
         width = int(lengths.max())
         ids = torch.tensor([row + [0] * (width - len(row)) for row in rows])  # (N, M)
         filled = torch.arange(width) < lengths[:, None]
-        return self.embed(ids) * filled[..., None].to(self.device, self.dtype), lengths
+        embedded = self.embed(ids) * filled[..., None].to(self.device, self.dtype)
+        return embedded, lengths, prefix_tree(ids.where(filled, -1))
 
     # -- identity ---------------------------------------------------------------------------------------
 

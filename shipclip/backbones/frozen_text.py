@@ -19,6 +19,7 @@ the prompts alone.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -256,7 +257,7 @@ def _attention(qkv0: Tensor, qkv1: Tensor, layout: Layout, H: int, shared: bool,
     y1 = torch.bmm(_front(a1, layout).mT, v0).view(v1.shape).baddbmm_(_own(a1, layout).mT, v1)
     if kept is not None:
         kept += (q0, k0, v0, q1, k1, v1, a0, a1)
-    return torch.cat([_rows(y0[None], H), _rows(y1[None], H, layout.rows)])  # (N, w)
+    return torch.cat([_rows(y0[None], H), _rows(y1[None], H, layout.pack)])  # (N, w)
 
 
 def _attention_backward(
@@ -284,7 +285,7 @@ def _attention_backward(
         d1[0].baddbmm_(_own(ds1, layout).mT, k1)
         torch.bmm(_own(ds1, layout), q1, out=d1[1])
         torch.bmm(_own(a1, layout), g1, out=d1[2])
-        found.append(_rows(d1, H, layout.rows))
+        found.append(_rows(d1, H, layout.summed))
     return _joined(found)
 
 
@@ -306,11 +307,11 @@ def _heads(x: Tensor, length: int, n: int, H: int, source: Tensor | None = None,
     return x.reshape(n, -1, length, x.shape[-1])
 
 
-def _rows(x: Tensor, H: int, rows: Tensor | None = None) -> Tensor:
-    """Back again: (n, HB, length, dh) -> (B * length, nw), or those `rows` of them"""
+def _rows(x: Tensor, H: int, packed: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+    """Back again: (n, HB, length, dh) -> (B * length, nw), or what is packed of them"""
     n, _, _, dh = x.shape
     x = x.view(n, H, -1, dh).permute(2, 0, 1, 3)
-    x = x if rows is None else x.index_select(0, rows)
+    x = x if packed is None else packed(x)
     return x.reshape(-1, n * H * dh)
 
 
@@ -352,7 +353,7 @@ def _eot_attention(a: Tensor, attn: nn.Module, layout: Layout, H: int, kept: lis
     b_q, _, b_v = attn.in_proj_bias.chunk(3)  # the keys' bias is the same for all keys, so softmax does not see it
     scale = (w // H) ** -0.5
     prefix = a[: G * P].view(G, 1, P, w).expand(-1, H, -1, -1).reshape(G * H, P, w)
-    suffix = layout.pad(a[G * P :]).view(G * S, M, w)
+    suffix = layout.spread(a[G * P :]).view(G * S, M, w)
     q = F.linear(a.index_select(0, layout.eot), w_q * scale, b_q * scale)  # (GS, w)
     q = torch.bmm(q.view(G * S, H, -1).transpose(0, 1), w_k.view(H, -1, w))  # W_k^T q, (H, GS, w)
     scores = _eot_products(q, prefix, suffix, layout)
@@ -376,7 +377,7 @@ def _eot_attention_backward(
     ds = _softmax_backward(_eot_products(y, prefix, suffix, layout), p, -1)
     dq = torch.bmm(_eot_sums(ds, prefix, suffix, layout), w_k.view(H, -1, w).mT)  # (H, GS, dh)
     of_suffix = torch.bmm(p[..., P:].mT, y.transpose(0, 1)).baddbmm_(ds[..., P:].mT, q.transpose(0, 1))
-    found = [layout.pack(of_suffix.flatten(0, 1))]
+    found = [layout.summed(of_suffix.flatten(0, 1))]
     if to_prefix:
         of_prefix = torch.bmm(_eot_front(p, layout).mT, _groups_first(y, layout))  # (GH, P, w)
         of_prefix.baddbmm_(_eot_front(ds, layout).mT, _groups_first(q, layout))

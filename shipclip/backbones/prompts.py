@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -26,11 +27,14 @@ class Prompts:
         prefix: embeddings that all prompts of a group begin with, the start token (if there is one) first, (G, P, w).
         suffix: embeddings of what follows, padded at the end, (G, S, M, w).
         lengths: number of suffix positions up to and with EOT, (S,), on the CPU.
+        tree: of frozen suffixes the prefix tree, if it is known: a node for each position, (S, M), on the CPU, the same
+            one where prompts are equal as far as there.
     """
 
     prefix: Tensor
     suffix: Tensor
     lengths: Tensor
+    tree: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.suffix) * self.suffix.shape[1]
@@ -46,6 +50,7 @@ class ClassTokens:
         suffix: name, full stop and EOT, zero after EOT, (C, M, w).
         lengths: positions up to and with EOT, (C,), on the CPU.
         name_lengths: positions of the bare name, (C,), on the CPU.
+        tree: as in `Prompts`, (C, M), on the CPU.
     """
 
     names: tuple[str, ...]
@@ -53,6 +58,7 @@ class ClassTokens:
     suffix: Tensor
     lengths: Tensor
     name_lengths: Tensor
+    tree: Tensor
 
     def __len__(self) -> int:
         return len(self.names)
@@ -60,7 +66,8 @@ class ClassTokens:
     def part(self, first: int, last: int) -> ClassTokens:
         """The classes first ... last - 1, as views."""
         rows = slice(first, last)
-        return ClassTokens(self.names[rows], self.start, self.suffix[rows], self.lengths[rows], self.name_lengths[rows])
+        columns = (one[rows] for one in (self.suffix, self.lengths, self.name_lengths, self.tree))
+        return ClassTokens(self.names[rows], self.start, *columns)
 
 
 class PromptLearner(nn.Module):
@@ -132,10 +139,10 @@ def class_prompts(ctx: Tensor, classes: ClassTokens, position: str = "end", bias
     if bias is not None:
         B, biased = len(bias), ctx + bias[:, None]  # (B, n, w)
         prefix = torch.cat([start.expand(B, -1, -1), biased], dim=1)  # (B, P + n, w)
-        return Prompts(prefix, classes.suffix.expand(B, -1, -1, -1), classes.lengths)
+        return Prompts(prefix, classes.suffix.expand(B, -1, -1, -1), classes.lengths, classes.tree)
     if position == "end" and ctx.dim() == 2:
         prefix = torch.cat([start, ctx[None]], dim=1)  # (1, P + n, w)
-        return Prompts(prefix, classes.suffix[None], classes.lengths)
+        return Prompts(prefix, classes.suffix[None], classes.lengths, classes.tree)
     suffix = prepend(ctx, classes.suffix)  # (C, n + M, w)
     n = ctx.shape[-2]
     if position != "end":
@@ -164,6 +171,17 @@ def instance_prompts(ctx: Tensor, bias: Tensor, classes: ClassTokens, labels: Te
 def prepend(ctx: Tensor, suffix: Tensor) -> Tensor:
     """Context (n, w) or (C, n, w) in front of C suffixes (C, M, w): (C, n + M, w)."""
     return torch.cat([ctx.expand(len(suffix), -1, -1), suffix], dim=1)
+
+
+def prefix_tree(ids: Tensor) -> Tensor:
+    """For each position of rows of ids (N, M), which are -1 behind their ends, the first one, counted through all rows,
+    up to which a row is the same, (N, M)."""
+    tree, columns, many = torch.empty_like(ids), ids.shape[1], int(ids.max()) + 2
+    same = np.zeros(len(ids), dtype=np.int64)
+    for j, column in enumerate(ids.numpy().T):  # rows that were the same so far, by their next ids
+        _, first, same = np.unique(same * many + column, return_index=True, return_inverse=True)
+        tree[:, j] = torch.from_numpy(first[same] * columns + j)
+    return tree
 
 
 def _order(classes: ClassTokens, n: int, front: int) -> Tensor:

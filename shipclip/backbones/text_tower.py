@@ -5,7 +5,8 @@ transformer is causal, so three things may be left out without changing that row
 
 * positions after EOT: prompts are cut there, and ragged ones are packed without padding;
 * repetitions of what prompts have in common: a shared prefix (start token and context vectors) is computed
-  once per group, and the prompts of the group only attend to its keys and values;
+  once per group, and the prompts of the group only attend to its keys and values; tokens that names or texts
+  begin with alike ("red ball", "red box") are computed once as well, but for their attention;
 * everything but the EOT row after the last layer's keys and values.
 """
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -58,9 +60,10 @@ class TextTower:
         """Text features of all prompts, not normalised: (G, S, d)."""
         if hooks is NONE and prompts.suffix.shape[1] > AT_ONCE:
             return self._in_chunks(prompts)
-        layout = Layout.of(prompts)
         if hooks is NONE and frozen_text.suits(self, prompts):
-            return frozen_text.run(self, prompts, layout)
+            tree = None if prompts.suffix.requires_grad else prompts.tree  # what is learned need not stay the same
+            return frozen_text.run(self, prompts, Layout.of(prompts, tree))
+        layout = Layout.of(prompts)
         positions = self.positional_embedding.to(prompts.prefix.dtype)
         split = prompts.prefix.shape[1]
         prefix = prompts.prefix + positions[:split]  # (G, P, w)
@@ -83,7 +86,8 @@ class TextTower:
         """The prompts of each group in parts, held or recomputed."""
 
         suffixes, lengths = prompts.suffix.split(AT_ONCE, 1), prompts.lengths.split(AT_ONCE)
-        parts = [(prompts.prefix, *part) for part in zip(suffixes, lengths, strict=True)]
+        trees = [None] * len(lengths) if prompts.tree is None else prompts.tree.split(AT_ONCE)
+        parts = [(prompts.prefix, *part) for part in zip(suffixes, lengths, trees, strict=True)]
         found = in_parts(
             lambda *part: self(Prompts(*part)), parts, lambda *part: self.held(Prompts(*part)), prompts.suffix.device
         )
@@ -136,22 +140,28 @@ def _merge_heads(y: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where each token of a ragged batch of prompts lies, packed and padded."""
+    """Where each token of a ragged batch of prompts lies, packed and padded.
+
+    Packed, a token that several prompts of a group begin with alike has one row, and padded, one in each of them.
+    """
 
     G: int
     S: int
     P: int
     M: int
-    rows: Tensor | None  # the padded rows that hold a token, (tokens,); None where every row does
+    rows: Tensor | None  # the padded row that holds each token, its first one, (tokens,); None where every row does
     source: Tensor | None  # for each padded row the packed suffix row that fills it, (GSM,); None likewise
+    others: tuple[Tensor, Tensor] | None  # the padded rows that hold a token once more, and their packed ones
     eot: Tensor  # the EOT's rows among all packed rows, prefixes first, (GS,)
     last: Tensor  # the EOT's place in its padded suffix, (GS,)
     after_eot: Tensor  # suffix positions that it may not attend to, (GS, 1, M)
 
     @staticmethod
-    def of(prompts: Prompts) -> Layout:
+    def of(prompts: Prompts, tree: Tensor | None = None) -> Layout:
+        """With a tree of the suffixes (S, M) its nodes have one row each."""
         (G, S, M, _), P = prompts.suffix.shape, prompts.prefix.shape[1]
-        return _layout(G, S, P, M, tuple(prompts.lengths.tolist()), prompts.suffix.device)
+        nodes = None if tree is None else tree.numpy().tobytes()
+        return _layout(G, S, P, M, tuple(prompts.lengths.tolist()), nodes, prompts.suffix.device)
 
     @cached_property
     @torch.inference_mode(False)  # they will be trained with, whatever asks first
@@ -172,8 +182,20 @@ class Layout:
         share = self.rows if groups is None else self.rows[: len(self.rows) * groups // self.G]
         return padded.index_select(0, share)
 
+    def spread(self, packed: Tensor) -> Tensor:
+        """(tokens, *) -> (GSM, *), each token to all its places, EOT to those after it as well."""
+        return packed if self.source is None else packed.index_select(0, self.source)
+
+    def summed(self, padded: Tensor) -> Tensor:
+        """(GSM, *) -> (tokens, *), the sum over all places of a token, as its gradient is."""
+        first = self.pack(padded)
+        if self.others is None:
+            return first
+        places, rows = self.others
+        return first.index_add_(0, rows, padded.index_select(0, places))
+
     def pad(self, packed: Tensor) -> Tensor:
-        """(tokens, *) -> (GSM, *), with zeros."""
+        """(tokens, *) -> (GSM, *), each token to its first place, and zeros."""
         if self.rows is None:
             return packed
         empty = packed.new_zeros(self.G * self.S * self.M, packed.shape[1])
@@ -189,15 +211,34 @@ class Layout:
 
 @lru_cache(maxsize=32)  # some are asked for once: random labels have other lengths each time
 @torch.inference_mode(False)  # they will be trained with, whatever asks first
-def _layout(G: int, S: int, P: int, M: int, lengths: tuple[int, ...], device: torch.device) -> Layout:
+def _layout(
+    G: int, S: int, P: int, M: int, lengths: tuple[int, ...], nodes: bytes | None, device: torch.device
+) -> Layout:
     """Names that do not change have their layout made once, and are sent to the device once."""
-    length = torch.tensor(lengths).repeat(G)  # (GS,)
+    last = torch.tensor(lengths)[:, None] - 1  # (S, 1)
     place = torch.arange(M)
-    filled = place < length[:, None]  # (GS, M)
-    rows = source = None
-    if min(lengths) < M:
-        rows = filled.flatten().nonzero().squeeze(1).to(device)
-        first = length.cumsum(0) - length
-        source = (first[:, None] + place.minimum(length[:, None] - 1)).flatten().to(device)
-    eot = (G * P + length.cumsum(0) - 1).to(device)
-    return Layout(G, S, P, M, rows, source, eot, (length - 1).to(device), ~filled[:, None].to(device))
+    holder = torch.arange(S * M)  # the padded row that holds a row's token, (SM,)
+    if nodes is not None:
+        _, first, node = np.unique(np.frombuffer(nodes, dtype=np.int64), return_index=True, return_inverse=True)
+        holder = torch.from_numpy(first[node])
+    holder = holder.view(S, M).gather(1, place.minimum(last))  # what lies after EOT is filled with it
+    first, source = holder.unique(return_inverse=True)  # (tokens of a group,), (S, M)
+    again = (place <= last).flatten().index_fill(0, first, False).nonzero().squeeze(1)
+
+    def of_groups(rows: Tensor, stride: int) -> Tensor:
+        return (torch.arange(G)[:, None] * stride + rows).flatten().to(device)
+
+    tokens, eot, source = len(first), source[:, -1], source.flatten()
+    every = tokens == S * M
+    return Layout(
+        G,
+        S,
+        P,
+        M,
+        None if every else of_groups(first, S * M),
+        None if every else of_groups(source, tokens),
+        (of_groups(again, S * M), of_groups(source[again], tokens)) if len(again) else None,
+        G * P + of_groups(eot, tokens),
+        last.squeeze(1).repeat(G).to(device),
+        (place > last).repeat(G, 1)[:, None].to(device),
+    )

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from shipclip.backbones import frozen_text, recompute, text_tower
 from shipclip.backbones.base import Backbone
 from shipclip.backbones.openai import package, use_gelu, wrap
-from shipclip.backbones.prompts import Prompts
+from shipclip.backbones.prompts import Prompts, class_prompts, prefix_tree
 from tests.clips import FP32, small_clip
 
 
@@ -66,6 +66,49 @@ def test_features_and_gradients_are_those_of_the_modules(
         with torch.no_grad():
             torch.testing.assert_close(exact.text(one), wanted, rtol=1e-9, atol=1e-9)
     assert torch.equal(prefix, before[0]) and torch.equal(suffix, before[1])  # what it overwrites is its own
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    G=st.integers(1, 3),
+    P=st.integers(1, 4),
+    texts=st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=5), min_size=1, max_size=6),
+    at_once=st.sampled_from([2, 1024]),
+    learned=st.sampled_from(["prefix", "suffix", "both"]),
+)
+def test_what_texts_begin_with_alike_is_computed_once(
+    exact: Backbone, G: int, P: int, texts: list[list[int]], at_once: int, learned: str
+):
+    torch.manual_seed(P)
+    ids = torch.tensor([text + [-1] * (max(map(len, texts)) - len(text)) for text in texts])
+    suffix = torch.randn(3, 128, dtype=torch.float64)[ids].requires_grad_(learned != "prefix")
+    prefix = torch.randn(G, P, 128, dtype=torch.float64, requires_grad=learned != "suffix")
+    lengths = torch.tensor([len(text) for text in texts])
+    prompts = Prompts(prefix, suffix.expand(G, -1, -1, -1), lengths, prefix_tree(ids))
+    with mock.patch.object(text_tower, "AT_ONCE", at_once):
+        leaves = [leaf for leaf in (prefix, suffix) if leaf.requires_grad]
+        (features, gradients), (wanted, wanted_gradients) = both(exact, prompts, leaves)
+        torch.testing.assert_close(features, wanted, rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(gradients, wanted_gradients, rtol=1e-7, atol=1e-9)
+        with torch.no_grad():
+            torch.testing.assert_close(exact.text(prompts), wanted, rtol=1e-9, atol=1e-9)
+    layout = text_tower.Layout.of(prompts, prompts.tree)
+    nodes = {tuple(text[: i + 1]) for text in texts for i in range(len(text))}
+    assert layout.pack(ids.flatten().repeat(G)).numel() == G * len(nodes)
+
+
+def test_class_names_and_texts_know_what_they_begin_with_alike():
+    clip, names = small_clip(), ["red ball", "red box", "ball", "red ball"]
+    classes = clip.class_tokens(names, n_ctx=2)
+    assert torch.equal(classes.tree, clip.text_prompts([f"{name}." for name in names]).tree)
+    assert (classes.tree[:, 0] == classes.tree[0, 0]).tolist() == [True, True, False, True]
+    assert (classes.tree[:, 1] == classes.tree[0, 1]).tolist() == [True, False, False, True]
+    assert torch.equal(classes.tree[0], classes.tree[3])
+    assert torch.equal(classes.part(1, 3).tree, classes.tree[1:3])
+    ctx, bias = torch.zeros(2, clip.width), torch.zeros(5, clip.width)
+    assert class_prompts(ctx, classes).tree is class_prompts(ctx, classes, bias=bias).tree is classes.tree
+    for learned in (class_prompts(ctx, classes, "front"), class_prompts(ctx.expand(4, -1, -1), classes)):
+        assert learned.tree is None
 
 
 def test_a_tower_that_learns_is_left_to_its_modules():
