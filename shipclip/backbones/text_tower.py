@@ -215,20 +215,20 @@ def _layout(
     G: int, S: int, P: int, M: int, lengths: tuple[int, ...], nodes: bytes | None, device: torch.device
 ) -> Layout:
     """Names that do not change have their layout made once, and are sent to the device once."""
-    last = torch.tensor(lengths)[:, None] - 1  # (S, 1)
-    place = torch.arange(M)
-    holder = torch.arange(S * M)  # the padded row that holds a row's token, (SM,)
+    rows, place, last = np.arange(S * M), np.arange(M), np.array(lengths)[:, None] - 1  # (SM,), (M,), (S, 1)
+    after = place > last  # (S, M)
+    holder = np.where(after, last, place) + rows[::M, None]  # what lies after EOT is filled with it, (S, M)
     if nodes is not None:
         _, first, node = np.unique(np.frombuffer(nodes, dtype=np.int64), return_index=True, return_inverse=True)
-        holder = torch.from_numpy(first[node])
-    holder = holder.view(S, M).gather(1, place.minimum(last))  # what lies after EOT is filled with it
-    first, source = holder.unique(return_inverse=True)  # (tokens of a group,), (S, M)
-    again = (place <= last).flatten().index_fill(0, first, False).nonzero().squeeze(1)
+        holder = first[node][holder]
+    holder = holder.ravel()  # the padded row that holds each one's token, (SM,)
+    holds = holder == rows
+    first, source = rows[holds], (holds.cumsum() - 1)[holder]  # (tokens of a group,), (SM,)
+    again, tokens = rows[~holds & ~after.ravel()], len(first)
 
-    def of_groups(rows: Tensor, stride: int) -> Tensor:
-        return (torch.arange(G)[:, None] * stride + rows).flatten().to(device)
+    def of_groups(rows: np.ndarray, stride: int) -> Tensor:
+        return torch.from_numpy((np.arange(G)[:, None] * stride + rows).ravel()).to(device)
 
-    tokens, eot, source = len(first), source[:, -1], source.flatten()
     every = tokens == S * M
     return Layout(
         G,
@@ -238,7 +238,7 @@ def _layout(
         None if every else of_groups(first, S * M),
         None if every else of_groups(source, tokens),
         (of_groups(again, S * M), of_groups(source[again], tokens)) if len(again) else None,
-        G * P + of_groups(eot, tokens),
-        last.squeeze(1).repeat(G).to(device),
-        (place > last).repeat(G, 1)[:, None].to(device),
+        G * P + of_groups(source[M - 1 :: M], tokens),
+        of_groups(last[:, 0], 0),
+        torch.from_numpy(np.tile(after, (G, 1)))[:, None].to(device),
     )
