@@ -1,6 +1,6 @@
 """SHIP from base to new in the published shape, ViT-B/16, at the published epochs, against a plain reference loop.
 
-    python -m benchmarks.ship_vit_b16 [--epochs 1] [--shots 16] [--root data]
+    python -m benchmarks.ship_vit_b16 [--epochs 1] [--shots 16] [--root data] [--bf16]
 
 Weights are random, images MiniWorld's at 224 pixels (36 base classes, 36 new ones); everything else is
 configs/trainers/SHIP/vit_b16.yaml. Both sides train few epochs of each stage, and are extrapolated alike to the
@@ -8,7 +8,8 @@ config's; so are the images that are encoded, by the seconds of some: ours once 
 epoch, and on both sides each test image once. What is short is timed before, between and after the plain loop's stages
 and averaged, for a machine's speed is not the same from minute to minute. Loading CLIP and writing results is on
 neither side. The last row is SHIP with TRAINER.SHIP.PREC bf16, which changes results in the third digit of a feature;
-the plain loop is float32, as the reference is.
+the plain loop is float32, as the reference is. A CPU without instructions for bfloat16 takes an hour for that row, and
+has it only with --bf16.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from shipclip import profiling
 from shipclip.backbones.openai import random_clip
 from shipclip.features.bank import FeatureBank
 from shipclip.features.encode import encode
+from shipclip.machine import multiplies_bfloat16
 from shipclip.run import Run
 from trainers.ship import SHIP
 
@@ -45,6 +47,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=1, help="of each stage, on both sides")
     parser.add_argument("--shots", type=int, default=16)
     parser.add_argument("--root", default="data")
+    parser.add_argument("--bf16", action="store_true", default=multiplies_bfloat16(), help="SHIP in bfloat16 as well")
     args = parser.parse_args()
     os.chdir(Path(__file__).resolve().parents[1])
     with tempfile.TemporaryDirectory() as folder:
@@ -59,7 +62,8 @@ def measure(args: argparse.Namespace, weights: Path) -> str:
     stages, views = (whole.TRAINER.SHIP.GENERATOR.EPOCHS, whole.OPTIM.MAX_EPOCH), whole.FEATURES.VIEWS
     few = ("OPTIM.MAX_EPOCH", str(args.epochs), "TRAINER.SHIP.GENERATOR.EPOCHS", str(args.epochs))
     few = (*few, "FEATURES.VIEWS", "1", "TRAINER.SHIP.PREC")
-    ships = {precision: SHIP(config(args, weights, *few, precision)) for precision in ("fp32", "bf16")}
+    precisions = ("fp32", "bf16") if args.bf16 else ("fp32",)
+    ships = {precision: SHIP(config(args, weights, *few, precision)) for precision in precisions}
     method, plain = ships["fp32"].method, PlainLoop(ships["fp32"])
     N, tests = len(method.task.train), len(method.task.test)
 

@@ -83,7 +83,7 @@ def test_the_published_shape_is_measured(data: Path, tmp_path: Path, monkeypatch
     monkeypatch.chdir(Path(__file__).parents[1])
     weights = tmp_path / "clip.pt"
     torch.save(ship_vit_b16.random_clip(*ship_vit_b16.VIT_B16).state_dict(), weights)
-    told = ship_vit_b16.measure(Namespace(epochs=1, shots=2, root=str(data)), weights)
+    told = ship_vit_b16.measure(Namespace(epochs=1, shots=2, root=str(data), bf16=True), weights)
     assert "72 images of 36 base classes" in told and "stage 1, 50 epochs" in told
     plain, *ours = told.splitlines()[-3:]
     assert plain.split()[-1] == "1.0" and all(float(row.split()[-1]) > 0 for row in ours)
