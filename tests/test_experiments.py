@@ -14,7 +14,7 @@ from shipclip.data.miniworld import MiniWorld
 from shipclip.features.source import Source
 from shipclip.miniclip import scene, world
 from shipclip.task import Task
-from tests.runs import SMALL, arguments, run
+from tests.runs import SMALL, arguments, run, status
 
 SOURCE = "configs/datasets/minisource.yaml"
 GENERATOR = "TRAINER.SHIP.GENERATOR"
@@ -132,13 +132,13 @@ def test_a_target_may_have_test_images_alone_as_imagenets_variants_do(worlds: Pa
     options = ("DATASET.SUBSAMPLE_CLASSES", "all", "TRAINER.SHIP.REAL", False, f"{GENERATOR}.FROM", source)
     result = run(worlds, worlds / "target", "SHIP", *options)
     assert result["figures"]["total"] == 72 * SMALL["test"]
-    assert train.main(arguments(worlds, worlds / "real", "CoOp", "DATASET.SUBSAMPLE_CLASSES", "all")) == 2
+    assert status(worlds, worlds / "real", "CoOp", "DATASET.SUBSAMPLE_CLASSES", "all") == 2
     assert "has no training images" in capsys.readouterr().err
 
 
 def test_a_source_without_a_generator_is_named(worlds: Path, capsys: pytest.CaptureFixture):
     options = ("DATASET.SUBSAMPLE_CLASSES", "all", "TRAINER.SHIP.REAL", False, f"{GENERATOR}.FROM", worlds / "no")
-    assert train.main(arguments(worlds, worlds / "target", "SHIP", *options)) == 2
+    assert status(worlds, worlds / "target", "SHIP", *options) == 2
     error = capsys.readouterr().err
     assert f"there is no finished run of SHIP with a generator in {worlds / 'no'}" in error and error.count("\n") == 1
     assert "check TRAINER.SHIP.GENERATOR.FROM" in error
@@ -160,7 +160,7 @@ def test_the_worlds_share_no_class_and_no_image():
     ],
 )
 def test_options_that_make_no_sense_are_one_sentence(options, sentence: str, data: Path, tmp_path: Path, capsys):
-    assert train.main(arguments(data, tmp_path / "o", "SHIP", *options)) == 2
+    assert status(data, tmp_path / "o", "SHIP", *options) == 2
     error = capsys.readouterr().err
     assert sentence in error and error.count("\n") == 1
 

@@ -7,20 +7,19 @@ from pathlib import Path
 
 import pytest
 
-import train
-from tests.runs import arguments, run
+from tests.runs import run, status
 
 
 def test_a_finished_run_is_not_repeated(trained: Path, data: Path, capsys: pytest.CaptureFixture):
     before = (trained / "results.json").stat().st_mtime_ns
-    assert train.main(arguments(data, trained, "SHIP")) == 0
+    assert status(data, trained, "SHIP") == 0
     assert "finished results" in capsys.readouterr().out
     assert (trained / "results.json").stat().st_mtime_ns == before
 
 
 def test_a_folder_of_another_config_is_left_alone(trained: Path, data: Path, capsys: pytest.CaptureFixture):
     before = (trained / "results.json").read_bytes()
-    assert train.main(arguments(data, trained, "SHIP", "OPTIM.LR", "0.01")) == 2
+    assert status(data, trained, "SHIP", "OPTIM.LR", "0.01") == 2
     assert "OPTIM.LR 0.01 here, 0.1 there" in capsys.readouterr().err
     assert (trained / "results.json").read_bytes() == before
 
@@ -57,7 +56,7 @@ def test_an_evaluation_of_seed1_is_not_one_of_seed10(data: Path, tmp_path: Path)
 
 
 def test_a_mistake_does_not_claim_the_folder(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
-    assert train.main(arguments(data, tmp_path / "o", "CoOp", "OPTIM.NAME", "foo")) == 2
+    assert status(data, tmp_path / "o", "CoOp", "OPTIM.NAME", "foo") == 2
     error = capsys.readouterr().err
     assert "OPTIM.NAME is 'foo': choose one of adam" in error and error.count("\n") == 1
     assert not (tmp_path / "o" / "config.json").exists()
@@ -98,13 +97,13 @@ def old(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_an_old_folder_is_recognised_as_finished(old: Path, data: Path, capsys: pytest.CaptureFixture):
     before = (old / "results.json").stat().st_mtime_ns
-    assert train.main(arguments(data, old, "SHIP")) == 0
+    assert status(data, old, "SHIP") == 0
     assert "finished results" in capsys.readouterr().out
     assert (old / "results.json").stat().st_mtime_ns == before
 
 
 def test_an_old_folder_of_another_config_is_left_alone(old: Path, data: Path, capsys: pytest.CaptureFixture):
-    assert train.main(arguments(data, old, "SHIP", "DATASET.TEMPLATE", "a {}.")) == 2
+    assert status(data, old, "SHIP", "DATASET.TEMPLATE", "a {}.") == 2
     assert "DATASET.TEMPLATE 'a {}.' here, None there" in capsys.readouterr().err
 
 

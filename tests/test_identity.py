@@ -20,7 +20,7 @@ from shipclip.errors import UserError
 from shipclip.files import write_text
 from shipclip.locks import Lock
 from shipclip.method import Method
-from tests.runs import SMALL, Killed, arguments, kill_at_call, run, same_weights
+from tests.runs import SMALL, Killed, arguments, kill_at_call, run, same_weights, status
 
 BASE, NEW = ("cat", "dog", "fox"), ("owl", "yak")
 
@@ -156,7 +156,7 @@ def test_a_generator_that_is_taken_over_is_known_by_its_bytes(data: Path, tmp_pa
     run(data, tmp_path / "o", "SHIP", *taken)
     shutil.rmtree(tmp_path / "g")
     run(data, tmp_path / "g", "SHIPGenerator", "TRAINER.SHIP.GENERATOR.KL_WEIGHT", 0.5)
-    assert train.main(arguments(data, tmp_path / "o", "SHIP", *taken)) == 2
+    assert status(data, tmp_path / "o", "SHIP", *taken) == 2
     assert "the generator that is taken over is another" in capsys.readouterr().err
 
 
@@ -165,7 +165,7 @@ def test_a_generator_that_is_taken_over_is_known_by_its_bytes(data: Path, tmp_pa
 
 def test_a_run_that_was_refused_after_it_was_built_claims_nothing(data: Path, tmp_path: Path, capsys):
     """SHIP with no class left over: known only when the data set has been read."""
-    assert train.main(arguments(data, tmp_path / "o", "SHIP", "DATASET.SUBSAMPLE_CLASSES", "all")) == 2
+    assert status(data, tmp_path / "o", "SHIP", "DATASET.SUBSAMPLE_CLASSES", "all") == 2
     assert "leaves none over" in capsys.readouterr().err
     assert not (tmp_path / "o" / "config.json").exists()
     run(data, tmp_path / "o", "SHIP")
@@ -192,16 +192,16 @@ def test_nothing_trained_is_evaluated_into_the_folder_of_its_training(data: Path
     with monkeypatch.context() as patch:
         kill_at_call(patch, tuning, "training_batches", 2)
         with pytest.raises(Killed):
-            train.main(arguments(data, tmp_path / "o", "CoOp"))
+            status(data, tmp_path / "o", "CoOp")
     itself = ("--eval-only", "--model-dir", str(tmp_path / "o"))
-    assert train.main(arguments(data, tmp_path / "o", "CoOp", flags=itself)) == 2
+    assert status(data, tmp_path / "o", "CoOp", flags=itself) == 2
     assert "holds an unfinished training: finish it" in capsys.readouterr().err
     run(data, tmp_path / "e", "CoOp", flags=itself)
     assert "Warning: that model is half trained, for 1 of 3 epochs" in (tmp_path / "e" / "log.txt").read_text()
     whole = run(data, tmp_path / "o", "CoOp")
     assert run(data, tmp_path / "o", "CoOp", flags=itself) == whole  # its own results, left as they are
     assert "holds the finished results" in capsys.readouterr().out
-    assert train.main(arguments(data, tmp_path / "e", "CoOp")) == 2
+    assert status(data, tmp_path / "e", "CoOp") == 2
     assert "holds an evaluation, and this is a training" in capsys.readouterr().err
 
 
@@ -220,13 +220,13 @@ def test_a_run_goes_on_from_a_folder_of_its_own_kind_alone(data: Path, tmp_path:
     with monkeypatch.context() as patch:
         kill_at_call(patch, tuning, "training_batches", 2)
         with pytest.raises(Killed):
-            train.main(arguments(data, tmp_path / "coop", "CoOp"))
+            status(data, tmp_path / "coop", "CoOp")
     resume = ("--resume", str(tmp_path / "coop"))
-    assert train.main(arguments(data, tmp_path / "ship", "SHIP", flags=resume)) == 2
+    assert status(data, tmp_path / "ship", "SHIP", flags=resume) == 2
     assert "is of another run" in capsys.readouterr().err
-    assert train.main(arguments(data, tmp_path / "lr", "CoOp", "OPTIM.LR", 0.1, flags=resume)) == 2
+    assert status(data, tmp_path / "lr", "CoOp", "OPTIM.LR", 0.1, flags=resume) == 2
     assert "is of another run (OPTIM.LR 0.1 here, 0.01 there)" in capsys.readouterr().err
-    assert train.main(arguments(data, tmp_path / "typo", "CoOp", flags=("--resume", str(tmp_path / "cop")))) == 2
+    assert status(data, tmp_path / "typo", "CoOp", flags=("--resume", str(tmp_path / "cop"))) == 2
     assert "there is no checkpoint of a run in" in capsys.readouterr().err
     went_on = run(data, tmp_path / "on", "CoOp", flags=resume)
     whole = run(data, tmp_path / "whole", "CoOp")
@@ -241,7 +241,7 @@ def test_a_folder_that_another_process_writes_is_refused_with_its_number(data: P
     holder = subprocess.Popen([sys.executable, "-c", code + "sys.stdin.read()"], stdin=-1, stdout=-1, text=True)
     assert holder.stdout.readline() == "held\n"
     try:
-        assert train.main(arguments(data, tmp_path / "o", "CoOp")) == 2
+        assert status(data, tmp_path / "o", "CoOp") == 2
         error = capsys.readouterr().err
         assert f"is written by process {holder.pid} on " in error and error.count("\n") == 1
         assert [p.name for p in (tmp_path / "o").iterdir()] == ["run.lock"]  # no log between the other's lines

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 
-import train
 from shipclip import method, tuning
-from tests.runs import SMALL, Killed, arguments, kill_at_call, run, same_weights
+from tests.runs import SMALL, Killed, kill_at_call, run, same_weights, status
 
 LEARNERS = ("MaPLe", "CLIPLoRA")
-JOINT = ("DATASET.SUBSAMPLE_CLASSES", "gzsl")
+JOINT = ("DATASET.SUBSAMPLE_CLASSES", "gzsl", "DATALOADER.TRAIN_X.BATCH_SIZE", 32)  # several batches an epoch
 LAST = "prompt_learner/model.pth.tar-3"
 
 
@@ -37,27 +36,17 @@ def test_the_same_seed_gives_the_same_figures_and_weights(whole, data: Path, tmp
     assert same_weights(folder, tmp_path, LAST)
 
 
-SMALLER = (*JOINT, "DATALOADER.TRAIN_X.BATCH_SIZE", 32)
-
-
-@pytest.fixture(scope="module", params=LEARNERS)
-def in_small_batches(request: pytest.FixtureRequest, data: Path, tmp_path_factory: pytest.TempPathFactory):
-    """(learner, folder, results.json) of a whole run of several batches an epoch."""
-    folder = tmp_path_factory.mktemp(request.param)
-    return request.param, folder, run(data, folder, request.param, *SMALLER)
-
-
 @pytest.mark.parametrize(("name", "call"), [("training_batches", 2), ("loss", 4), ("logits", 1)])
 def test_an_interrupted_run_ends_with_the_same_figures(
-    name: str, call: int, in_small_batches, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, call: int, whole, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    trainer, folder, result = in_small_batches
+    trainer, folder, result = whole
     with monkeypatch.context() as patch:
         kill_at_call(patch, method if name == "logits" else tuning, name, call)
         with pytest.raises(Killed):
-            train.main(arguments(data, tmp_path / "o", trainer, *SMALLER))
+            run(data, tmp_path / "o", trainer, *JOINT)
     assert not (tmp_path / "o" / "results.json").exists()
-    again = run(data, tmp_path / "o", trainer, *SMALLER)
+    again = run(data, tmp_path / "o", trainer, *JOINT)
     assert "Resumed from" in (tmp_path / "o" / "log.txt").read_text()
     assert again["figures"] == result["figures"]
     assert same_weights(tmp_path / "o", folder, LAST)
@@ -72,7 +61,7 @@ def test_a_trained_run_is_evaluated_on_the_new_classes(whole, data: Path, tmp_pa
 
 @pytest.mark.parametrize("learner", LEARNERS)
 def test_ship_refuses_a_learner_that_sees_images(learner: str, data: Path, tmp_path: Path, capsys):
-    assert train.main(arguments(data, tmp_path / "o", "SHIP", "TRAINER.SHIP.LEARNER", learner)) == 2
+    assert status(data, tmp_path / "o", "SHIP", "TRAINER.SHIP.LEARNER", learner) == 2
     error = capsys.readouterr().err
     assert f"TRAINER.SHIP.LEARNER is '{learner}', which sees images" in error and error.count("\n") == 1
     assert not (tmp_path / "o").exists()

@@ -17,7 +17,7 @@ from shipclip.learners.coop import CoOp
 from shipclip.miniclip import world
 from shipclip.presets import CONFIGS
 from shipclip.task import base_count
-from tests.runs import MINIWORLD, arguments, run
+from tests.runs import MINIWORLD, arguments, run, status
 
 GENERATOR = "TRAINER.SHIP.GENERATOR"
 MISTAKES = {
@@ -119,14 +119,14 @@ FLAGS = {
 @pytest.mark.parametrize("mistake", FLAGS)
 def test_flags_that_make_no_sense_are_one_sentence(mistake: str, data: Path, tmp_path: Path, capsys):
     flags, sentence = FLAGS[mistake]
-    assert train.main(arguments(data, tmp_path / "o", "CoOp", flags=flags)) == 2
+    assert status(data, tmp_path / "o", "CoOp", flags=flags) == 2
     error = capsys.readouterr().err
     assert sentence in error and error.count("\n") == 1
     assert not (tmp_path / "o" / "results.json").exists() and not (tmp_path / "o" / "config.json").exists()
 
 
 def test_without_training_nothing_is_claimed(data: Path, tmp_path: Path):
-    assert train.main(arguments(data, tmp_path / "o", "CoOp", flags=("--no-train",))) == 0
+    assert status(data, tmp_path / "o", "CoOp", flags=("--no-train",)) == 0
     assert not (tmp_path / "o").exists()
 
 
@@ -152,7 +152,7 @@ def test_there_is_not_enough_memory_is_one_sentence(data: Path, tmp_path: Path, 
         torch.empty(10**15)
 
     monkeypatch.setattr(CoOp, "classifier", broken)
-    assert train.main(arguments(data, tmp_path / "o", "CoOp")) == 2
+    assert status(data, tmp_path / "o", "CoOp") == 2
     assert capsys.readouterr().err.startswith("error: there is not enough memory: lower the sizes")
 
 
@@ -204,19 +204,19 @@ def test_an_unreadable_image_is_named(workers: str, data: Path, tmp_path: Path, 
 
 def test_a_checkpoint_of_another_method_is_refused(trained: Path, data: Path, tmp_path: Path, capsys):
     flags = ("--eval-only", "--model-dir", str(trained))
-    assert train.main(arguments(data, tmp_path / "o", "CoCoOp", flags=flags)) == 2
+    assert status(data, tmp_path / "o", "CoCoOp", flags=flags) == 2
     assert "does not fit this model: it has no meta_net" in capsys.readouterr().err
 
 
 def test_a_missing_epoch_is_named(trained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
     flags = ("--eval-only", "--model-dir", str(trained), "--load-epoch", "7")
-    assert train.main(arguments(data, tmp_path / "o", "SHIP", flags=flags)) == 2
+    assert status(data, tmp_path / "o", "SHIP", flags=flags) == 2
     assert "there is no model.pth.tar-7 in" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("trainer", ["SHIP", "CoOp", "GDA"])
 def test_evaluating_what_was_never_trained_is_refused(trainer: str, data: Path, tmp_path: Path, capsys):
-    assert train.main(arguments(data, tmp_path / "o", trainer, flags=("--eval-only",))) == 2
+    assert status(data, tmp_path / "o", trainer, flags=("--eval-only",)) == 2
     error = capsys.readouterr().err
     assert f"--eval-only needs --model-dir, the folder of a trained run of {trainer}" in error
     assert error.count("\n") == 1 and not (tmp_path / "o" / "results.json").exists()
@@ -236,7 +236,7 @@ def test_a_bug_in_somebodys_learner_keeps_its_traceback(kind: type, data: Path, 
 
     monkeypatch.setattr(CoOp, "classifier", broken)
     with pytest.raises(kind, match="of the author's"):
-        train.main(arguments(data, tmp_path / "o", "CoOp"))
+        status(data, tmp_path / "o", "CoOp")
 
 
 @pytest.mark.parametrize("kind", [torch.OutOfMemoryError, OSError])
@@ -245,7 +245,7 @@ def test_what_the_machine_lacks_is_one_sentence(kind: type, data: Path, tmp_path
         raise kind("no room is left")
 
     monkeypatch.setattr(CoOp, "classifier", broken)
-    assert train.main(arguments(data, tmp_path / "o", "CoOp")) == 2
+    assert status(data, tmp_path / "o", "CoOp") == 2
     assert capsys.readouterr().err == "error: no room is left\n"
 
 
@@ -253,14 +253,14 @@ def test_a_mistakes_traceback_is_in_the_log_alone(data: Path, tmp_path: Path, ca
     shutil.copytree(data, tmp_path / "data")
     bad = sorted((tmp_path / "data" / "miniworld" / "images").glob("*/test_*.png"))[0]
     bad.write_bytes(b"")
-    assert train.main(arguments(tmp_path / "data", tmp_path / "o", "CoOp")) == 2
+    assert status(tmp_path / "data", tmp_path / "o", "CoOp") == 2
     assert "Traceback" not in "".join(capsys.readouterr())
     log = (tmp_path / "o" / "log.txt").read_text()
     assert "Traceback" in log and log.splitlines()[-1].startswith(f"error: the image {bad} cannot be read")
 
 
 def test_a_mistake_that_is_seen_before_anything_runs_leaves_no_trace(data: Path, tmp_path: Path):
-    assert train.main(arguments(data, tmp_path / "o", "CoOp", "OPTIM.NAME", "foo")) == 2
+    assert status(data, tmp_path / "o", "CoOp", "OPTIM.NAME", "foo") == 2
     assert not (tmp_path / "o").exists()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,14 @@ from shipclip.experiments.job import Chain
 from shipclip.experiments.outcome import Outcome
 from tests.experiments.test_work import KEYS
 from tests.runs import run, same_weights
+
+
+@pytest.fixture(scope="module", autouse=True)
+def peak() -> Iterator[None]:
+    """The machine's matrix peak, measured once: that takes longer than most of the runs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(profiling, "matrix_peak", cache(profiling.matrix_peak))
+        yield
 
 
 def read(folder: Path) -> dict:

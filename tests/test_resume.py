@@ -5,13 +5,14 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-import train
 from shipclip import method, tuning
 from shipclip.generators.vae import VAE
 from shipclip.precision import Precision
@@ -38,14 +39,13 @@ def test_an_interrupted_run_ends_with_the_same_figures(
         else:
             kill_at_call(patch, *((tuning, "training_batches", 2) if stage == "tuning" else (method, "logits", 1)))
         with pytest.raises(Killed):
-            train.main(arguments(data, tmp_path / "o", "SHIP", "FEATURES.VIEWS", views))
+            run(data, tmp_path / "o", "SHIP", "FEATURES.VIEWS", views)
     assert not (tmp_path / "o" / "results.json").exists()
     again = run(data, tmp_path / "o", "SHIP", "FEATURES.VIEWS", views)
     assert again["figures"] == result["figures"]
     assert same_weights(tmp_path / "o", folder, *BOTH)
 
 
-@pytest.mark.filterwarnings("ignore:Detected call of")  # the scaler skips steps, the schedule does not
 @pytest.mark.parametrize("trainer", ["TipAdapter", "GDA"])
 def test_what_needs_no_epochs_goes_on_too(trainer: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     with monkeypatch.context() as patch:
@@ -56,20 +56,41 @@ def test_what_needs_no_epochs_goes_on_too(trainer: str, data: Path, tmp_path: Pa
     assert run(data, tmp_path / "o", trainer)["figures"] == run(data, tmp_path / "whole", trainer)["figures"]
 
 
-@pytest.mark.parametrize("stage", ["generator", "tuning"])
-def test_amp_resumes_with_its_gradient_scaler(stage: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+FEW = ("DATASET.NUM_SHOTS", "1")  # a CPU multiplies float16 slowly
+
+
+@contextmanager
+def mixed() -> Iterator[None]:
+    """Runs are in mixed precision."""
     amp = Precision("amp", torch.float32, torch.float16, "cpu")
-    monkeypatch.setattr(Precision, "choose", staticmethod(lambda name, device: amp))
-    # A scale that overflows at first: the scaler skips steps and comes down, so its state decides what is learned.
-    monkeypatch.setattr(Precision, "scaler", lambda self: torch.amp.GradScaler("cpu", init_scale=2.0**30))
-    few = ("DATASET.NUM_SHOTS", "1")  # a CPU multiplies float16 slowly
-    whole = run(data, tmp_path / "whole", "SHIP", *few)
-    with monkeypatch.context() as patch:
-        kill_at_call(patch, *((VAE, "step", 7) if stage == "generator" else (tuning, "training_batches", 2)))
-        with pytest.raises(Killed):
-            train.main(arguments(data, tmp_path / "o", "SHIP", *few))
-    assert run(data, tmp_path / "o", "SHIP", *few)["figures"] == whole["figures"]
-    assert same_weights(tmp_path / "o", tmp_path / "whole", *BOTH)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Precision, "choose", staticmethod(lambda name, device: amp))
+        # A scale that overflows at first: the scaler skips steps and comes down, so its state decides what is learned.
+        patch.setattr(Precision, "scaler", lambda self: torch.amp.GradScaler("cpu", init_scale=2.0**30))
+        yield
+
+
+@pytest.fixture(scope="module")
+def in_amp(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """(folder, results.json) of a run that nothing breaks off."""
+    folder = tmp_path_factory.mktemp("amp")
+    with mixed():
+        return folder, run(data, folder, "SHIP", *FEW)
+
+
+@pytest.mark.filterwarnings("ignore:Detected call of")  # the scaler skips steps, the schedule does not
+@pytest.mark.parametrize("stage", ["generator", "tuning"])
+def test_amp_resumes_with_its_gradient_scaler(
+    stage: str, in_amp: tuple[Path, dict[str, Any]], data: Path, tmp_path: Path
+):
+    folder, whole = in_amp
+    with mixed():
+        with pytest.MonkeyPatch.context() as patch:
+            kill_at_call(patch, *((VAE, "step", 7) if stage == "generator" else (tuning, "training_batches", 2)))
+            with pytest.raises(Killed):
+                run(data, tmp_path / "o", "SHIP", *FEW)
+        assert run(data, tmp_path / "o", "SHIP", *FEW)["figures"] == whole["figures"]
+    assert same_weights(tmp_path / "o", folder, *BOTH)
     for file in BOTH:
         scaler = torch.load(tmp_path / "o" / file, weights_only=True)["scaler"]
         assert 0 < scaler["scale"] < 2.0**30

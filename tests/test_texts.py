@@ -12,7 +12,7 @@ import pytest
 import train
 from shipclip.miniclip import world
 from shipclip.presets import CONFIGS
-from tests.runs import arguments, run
+from tests.runs import run, status
 
 ALL = ("DATASET.SUBSAMPLE_CLASSES", "all")
 ONE, TWO = "circle {} circle", ["a drawing of a {}.", "circle {} circle"]
@@ -80,7 +80,7 @@ MISTAKES = {
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_in_the_texts_is_one_sentence(mistake: str, data: Path, tmp_path: Path, capsys):
     options, sentence = MISTAKES[mistake]
-    assert train.main(arguments(data, tmp_path / "o", "ZeroshotCLIP", *options)) == 2
+    assert status(data, tmp_path / "o", "ZeroshotCLIP", *options) == 2
     error = capsys.readouterr().err
     assert sentence in error and error.count("\n") == 1
 

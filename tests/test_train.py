@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import train
 from shipclip.miniclip import world
 from shipclip.presets import CONFIGS
-from tests.runs import SMALL, arguments, run, same_weights
+from tests.runs import SMALL, arguments, run, same_weights, status
 
 TRAINED = ("CoOp", "CoCoOp", "SHIP")
 HALF = 36  # base and new classes
@@ -174,7 +174,7 @@ def test_standard_output_is_given_back(data: Path, tmp_path: Path, capsys: pytes
         run(data, tmp_path / name, "ZeroshotCLIP")
         assert sys.stdout is before
     print("after both")
-    assert train.main(arguments(data, tmp_path / "c", "CoOp", "OPTIM.NAME", "foo")) == 2
+    assert status(data, tmp_path / "c", "CoOp", "OPTIM.NAME", "foo") == 2
     assert sys.stdout is before
     logs = [(tmp_path / name / "log.txt").read_text() for name in ("a", "b")]
     assert all(log.count("Evaluate on the *test* set") == 1 and "after both" not in log for log in logs)

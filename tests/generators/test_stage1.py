@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-import train
 from shipclip import method
 from shipclip.generators.vae import VAE
-from tests.runs import arguments, run
+from tests.runs import run, status
 
 
 class Trained(Exception):
@@ -84,7 +83,7 @@ def test_whatever_stage_1_depends_on_trains_it_anew(
     assert list((filled / "generators").rglob("model.pth.tar-4"))
     refuse_training(monkeypatch)
     with pytest.raises(Trained):
-        train.main(arguments(data, tmp_path / "second", "SHIP", *cache_at(filled), *change))
+        status(data, tmp_path / "second", "SHIP", *cache_at(filled), *change)
 
 
 def test_a_run_without_a_seed_keeps_none(data: Path, tmp_path: Path, cached):
@@ -101,6 +100,6 @@ def test_a_run_that_is_killed_after_taking_one_goes_on(data: Path, tmp_path: Pat
     with monkeypatch.context() as patch:
         patch.setattr(method, "tune", killed)
         with pytest.raises(Trained):
-            train.main(arguments(data, tmp_path / "o", "SHIP", *cached))
+            status(data, tmp_path / "o", "SHIP", *cached)
     refuse_training(monkeypatch)
     assert run(data, tmp_path / "o", "SHIP", *cached)["figures"] == whole["figures"]

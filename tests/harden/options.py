@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from shipclip.options import flatten
 from shipclip.presets import CONFIGS
 from shipclip.recipe import Recipe
 from shipclip.settings import Settings, default_tree
+from tests.runs import loaded_before
 from trainers.ship import base
 from trainers.ship.config import plain
 
@@ -64,18 +64,13 @@ class Unheard(UserError):
     """Stands for what lies on a network: no test asks one."""
 
 
-@cache
-def miniclip(precision: str) -> Backbone:
-    return load_backbone("MiniCLIP", "", precision, "cpu")
-
-
 def backbone_of(
     name: str, path: str = "", precision: str = "fp32", device: Any = "cpu", activation: str = ""
 ) -> Backbone:
     """MiniCLIP, loaded once; others have no network to come from."""
     if not path and name != "MiniCLIP":
         raise Unheard(f"{name!r} is not looked for here")
-    return load_backbone(name, path, precision, device, activation) if path or activation else miniclip(precision)
+    return loaded_before(name, path, precision, device, activation)
 
 
 @contextlib.contextmanager

@@ -78,8 +78,10 @@ def test_the_best_penalty_is_that_of_trying_each(seed: int):
     found = evaluate.best_penalty(logits, labels, 3)
     gaps = (logits[:, :3].amax(dim=1) - logits[:, 3:].amax(dim=1)).sort().values
     tried = [0.0, *((gaps[1:] + gaps[:-1]) / 2).tolist(), float(gaps[0]) - 1, float(gaps[-1]) + 1]
-    assert h(found) == pytest.approx(max(map(h, tried)))
-    assert abs(found) <= min(abs(p) for p in tried if h(p) == pytest.approx(max(map(h, tried)))) + 1e-12
+    reached = {penalty: h(penalty) for penalty in tried}
+    best = pytest.approx(max(reached.values()))
+    assert h(found) == best
+    assert abs(found) <= min(abs(penalty) for penalty, one in reached.items() if one == best) + 1e-12
 
 
 def test_predictions_among_own_classes():
