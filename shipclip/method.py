@@ -25,7 +25,7 @@ from .errors import UserError
 from .generators import GENERATORS
 from .learners import Learner
 from .loop import Stage
-from .quality import measure
+from .quality import of_generator
 from .run import GENERATOR, LEARNER, Run
 from .settings import Settings
 from .tuning import preparation_bank, tuning_stage
@@ -205,14 +205,16 @@ def quality(method: Method) -> dict[str, Any]:
     ship, labels = method.ship, method.task.labels
     if not ship or not ship.measure or method.generator is None or not method.task.test:
         return {}
-    bank = method.source.bank("test")
+    bank, cache = method.source.bank("test"), method.settings.features.cache_dir
     halves = {"base": bank.labels < labels.n_base, "new": bank.labels >= labels.n_base}
     if not labels.n_base:
         half = method.task.subset if ship.real else "new"
         halves = {half: torch.ones_like(bank.labels, dtype=torch.bool)}
     return {
         "synthetic": {
-            half: measure(method.generator, bank.of_view(0)[rows], bank.labels[rows], list(labels.names), method.seed)
+            half: of_generator(
+                method.generator, bank.of_view(0)[rows], bank.labels[rows], list(labels.names), method.seed, cache
+            )
             for half, rows in halves.items()
             if rows.any()
         }

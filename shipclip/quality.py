@@ -2,14 +2,44 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from shipclip.rng import stream
-
+from .errors import UserError
+from .files import read_json, write_json
+from .generators import FeatureGenerator
+from .rng import stream
+from .stage1 import digest, facts
 from .synthesis import Sampler
+
+VERSION = 1  # of what is measured; another one finds no figures of this one's
+
+
+def of_generator(
+    generator: FeatureGenerator, real: Tensor, labels: Tensor, names: list[str], seed: int, cache_dir: str = ""
+) -> dict[str, Any]:
+    """`measure`, once for all runs that share a generator: with FEATURES.CACHE_DIR its figures are kept there."""
+    if not cache_dir:
+        return measure(generator, real, labels, names, seed)
+    made_of = [VERSION, type(generator).__name__, *facts(generator), names, seed, version("scikit-learn")]
+    key = digest(made_of, [*generator.state_dict().values(), real, labels])
+    file = Path(cache_dir) / "quality" / f"{key}.json"
+    try:
+        found = read_json(file, "remove it")
+        if isinstance(found, dict) and "classes" in found:
+            return found
+    except UserError:  # there is none, or a damaged one: a cache is not needed
+        pass
+    found = measure(generator, real, labels, names, seed)
+    try:
+        write_json(file, found)
+    except OSError as error:
+        print(f"Note: the figures of synthetic features could not be kept in {file.parent} ({error.strerror})")
+    return found
 
 
 def measure(generator: Sampler, real: Tensor, labels: Tensor, names: list[str], seed: int) -> dict[str, Any]:

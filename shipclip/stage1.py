@@ -10,11 +10,13 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from . import checkpoints, loop
 from .backbones.base import Backbone
@@ -127,25 +129,23 @@ def shared_file(generator: FeatureGenerator, source: FeatureSource, name: str) -
 
 
 def key(generator: FeatureGenerator, bank: FeatureBank, name: str) -> str:
-    """A digest of all that the generator depends on, to the bit: also device, threads and versions."""
+    """A digest of all that the generator depends on, to the bit."""
+    return digest([VERSION, name, *facts(generator)], [*bank.blocks(), bank.labels])
+
+
+def facts(generator: FeatureGenerator) -> list[Any]:
+    """What a generator's numbers depend on besides its weights: also device, threads and versions."""
     backbone = generator.backbone
     machine = [device_name(backbone.device), torch.get_num_threads(), versions()]
     texts = [list(generator.texts.templates), sorted(generator.texts.of_class.items())]
-    facts = [
-        VERSION,
-        name,
-        backbone.fingerprint,
-        generator.names,
-        texts,
-        generator.seed,
-        asdict(generator.options),
-        machine,
-    ]
-    digest = hashlib.sha256(json.dumps(facts).encode())
-    for block in bank.blocks():
-        digest.update(block.numpy().data)
-    digest.update(bank.labels.cpu().numpy().data)
-    return digest.hexdigest()[:32]
+    return [backbone.fingerprint, generator.names, texts, generator.seed, asdict(generator.options), machine]
+
+
+def digest(facts: list[Any], tensors: Iterable[Tensor]) -> str:
+    found = hashlib.sha256(json.dumps(facts).encode())
+    for tensor in tensors:
+        found.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().data)
+    return found.hexdigest()[:32]
 
 
 def take(generator: FeatureGenerator, file: Path, run: Run) -> None:

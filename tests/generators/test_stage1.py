@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from shipclip import method
+from shipclip import method, quality
 from shipclip.generators.vae import VAE
 from tests.runs import run, status
 
@@ -57,6 +57,33 @@ def test_runs_that_differ_in_stage_2_share_a_generator(data: Path, tmp_path: Pat
         return [line.partition(" loss ")[2] for line in lines if line.startswith("generator epoch")]
 
     assert epochs("second") == epochs("alone") and len(epochs("second")) == 4  # for the pictures of its curves
+
+
+def test_runs_that_share_a_generator_measure_it_once(data: Path, tmp_path: Path, cached, monkeypatch):
+    def figures(name: str, *options: Any) -> dict[str, Any]:
+        measured.clear()
+        return run(data, tmp_path / name, "SHIP", *options)["figures"]["synthetic"]
+
+    measured: list[int] = []
+    measure = quality.measure
+    monkeypatch.setattr(quality, "measure", lambda *given: measured.append(1) or measure(*given))
+    alone = figures("alone", "DATASET.SUBSAMPLE_CLASSES", "gzsl")
+    assert figures("first", *cached) == alone and len(measured) == 2  # base and new classes
+    assert figures("second", *cached, "OPTIM.LR", 0.01) == alone and not measured  # to the bit
+    one, other = sorted((tmp_path / "cache" / "quality").glob("*.json"))
+    one.write_text("{")
+    assert figures("damaged", *cached, "OPTIM.LR", 0.02) == alone and len(measured) == 1
+    other.write_text("[]")
+    assert figures("no figures", *cached, "OPTIM.LR", 0.03) == alone and len(measured) == 1
+    assert figures("of others", *cached, "TRAINER.SHIP.GENERATOR.KL_WEIGHT", 0.5) != alone and len(measured) == 2
+    assert len(list((tmp_path / "cache" / "quality").iterdir())) == 4
+
+
+def test_figures_that_cannot_be_kept_are_no_mistake(data: Path, tmp_path: Path, cached):
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "quality").write_text("")
+    assert "synthetic" in run(data, tmp_path / "o", "SHIP", *cached)["figures"]
+    assert "could not be kept" in (tmp_path / "o" / "log.txt").read_text()
 
 
 @pytest.fixture(scope="module")
