@@ -59,10 +59,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..experiments.carry_out import Where, carry_out, draw, tables
-    from ..experiments.job import check
+    plans, study = plans_of(args)  # a mistake in it is told at once
 
-    plans, study = plans_of(args)
+    from ..experiments.asked import check
+    from ..experiments.carry_out import Where, carry_out, draw, tables
+
     if not study.foreign:
         for job in (job for _, chains in plans for chain in chains for job in chain.jobs):
             if job.seed == study.seeds[0]:  # the other seeds' runs are asked for the same

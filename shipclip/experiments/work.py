@@ -35,7 +35,8 @@ from ..session import EVALUATION, TRAINING, Session, refuse_nothing_trained, tak
 from ..settings import Settings, nodes_of
 from ..task import Task
 from ..unread import notes
-from .job import Chain, Job, is_known, settings_of
+from .asked import is_known, settings_of
+from .job import Chain, Job
 from .outcome import Outcome
 
 CONSOLE = "console.txt"

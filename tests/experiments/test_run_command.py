@@ -81,3 +81,11 @@ def test_settings_by_validation_are_a_plan(data: Path, tmp_path: Path):
     assert len(table) == 2 and "LR 0.002" in table[1] and "joint H" in table[0]
     (results,) = tmp_path.rglob("results.json")
     assert json.loads(results.read_text())["subset"] == "dev"
+
+
+@pytest.mark.parametrize(("words", "told"), [(["nosuch"], "there is no data set nosuch"), (["dtd"], "--data, for dtd")])
+def test_a_mistake_in_a_plan_is_told_before_anything_slow_is_imported(words: list[str], told: str):
+    code = "import sys; from shipclip.cli import main; main(sys.argv[1:]); sys.exit('torch' in sys.modules)"
+    command = [sys.executable, "-c", code, "run", "base2new", *words]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0 and told in done.stderr and done.stderr.count("\n") == 1

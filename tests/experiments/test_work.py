@@ -11,7 +11,8 @@ import torch
 
 from shipclip import method as methods
 from shipclip.experiments import plan, work
-from shipclip.experiments.job import Chain, settings_of
+from shipclip.experiments.asked import settings_of
+from shipclip.experiments.job import Chain
 from shipclip.experiments.plan import Study
 from shipclip.learners import LEARNERS
 from tests.runs import run, same_weights
