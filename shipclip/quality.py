@@ -27,7 +27,7 @@ def of_generator(
         return measure(generator, real, labels, names, seed)
     made_of = [VERSION, type(generator).__name__, *facts(generator), names, seed, version("scikit-learn")]
     key = digest(made_of, [*generator.state_dict().values(), real, labels])
-    file = Path(cache_dir) / "quality" / f"{key}.json"
+    file = Path(cache_dir).expanduser() / "quality" / f"{key}.json"
     try:
         found = read_json(file, "remove it")
         if isinstance(found, dict) and "classes" in found:

@@ -124,7 +124,7 @@ def shared_file(generator: FeatureGenerator, source: FeatureSource, name: str) -
     features = source.features
     if not (features.cache_dir and features.views) or source.seed != generator.seed or not source.repeats:
         return None
-    folder = Path(features.cache_dir) / "generators" / key(generator, source.training_bank(0), name)
+    folder = Path(features.cache_dir).expanduser() / "generators" / key(generator, source.training_bank(0), name)
     return folder / f"model.pth.tar-{generator.epochs}"
 
 

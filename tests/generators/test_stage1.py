@@ -79,6 +79,14 @@ def test_runs_that_share_a_generator_measure_it_once(data: Path, tmp_path: Path,
     assert len(list((tmp_path / "cache" / "quality").iterdir())) == 4
 
 
+def test_a_cache_below_the_home_folder_lies_in_one_place(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    run(data, tmp_path / "o", "SHIP", *cache_at(Path("~/cache")))
+    assert sorted(p.name for p in (tmp_path / "home" / "cache").iterdir()) == ["encoded", "generators", "quality"]
+    assert not (tmp_path / "~").exists()
+
+
 def test_figures_that_cannot_be_kept_are_no_mistake(data: Path, tmp_path: Path, cached):
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "quality").write_text("")
