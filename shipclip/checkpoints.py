@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import pickle
 import re
+import shutil
 import zipfile
 from collections import Counter, OrderedDict
 from pathlib import Path
@@ -19,7 +20,7 @@ import torch
 from torch import nn
 
 from .errors import MissingFile, UserError, first_line
-from .files import write_tensors, write_text
+from .files import replacing, write_tensors, write_text
 from .options import shown
 
 TOKEN_BUFFERS = ("token_prefix", "token_suffix")  # class names in CoOp's checkpoints; never taken over
@@ -33,6 +34,16 @@ def save(folder: str | Path, state: dict[str, Any], epoch: int, name: str = "") 
     if not name:
         write_text(file.with_name("checkpoint"), f"{file.name}\n")
     return file
+
+
+def adopt(file: Path, folder: Path) -> None:
+    """Take another run's checkpoint over, as if it had been saved in this folder, with the best one beside it: whole or
+    not at all."""
+    for one in (file.with_name(BEST), file):
+        if one.is_file():
+            with replacing(folder / one.name) as temporary:
+                shutil.copyfile(one, temporary)
+    write_text(folder / "checkpoint", f"{file.name}\n")
 
 
 def last_epoch(folder: str | Path) -> int:

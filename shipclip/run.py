@@ -94,6 +94,8 @@ class Run:
                 piece = getattr(stage, name)
                 if piece is not None and checkpoint.get(name):
                     restore(piece, checkpoint[name], name, file)
+            if self.folder and folder != self.folder:
+                checkpoints.adopt(file, self.place(part))  # else what the other run ended with would be nowhere here
             self.begin_training(checkpoints.seconds_of(checkpoint))
             print(f"Resumed from {file} (epoch {checkpoint['epoch']})")
             return checkpoint["epoch"]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
@@ -23,7 +22,6 @@ from .backbones.base import Backbone
 from .errors import MissingFile, UserError
 from .features.bank import FeatureBank
 from .features.source import Batch, Batches, FeatureSource, feature_batches
-from .files import replacing
 from .generators import GENERATORS, FeatureGenerator
 from .options import read
 from .run import FILE, GENERATOR, Run, device_name, versions
@@ -157,8 +155,7 @@ def take(generator: FeatureGenerator, file: Path, run: Run) -> None:
     for number, losses in enumerate(saved.get("losses", []), start=1):
         tell(generator, number, losses, seconds / epoch, run)
     if run.folder:
-        with replacing(run.place(GENERATOR) / f"model.pth.tar-{epoch}") as temporary:
-            shutil.copyfile(file, temporary)
+        checkpoints.adopt(file, run.place(GENERATOR))
 
 
 def tell(generator: FeatureGenerator, epoch: int, losses: dict[str, float], seconds: float, run: Run) -> None:

@@ -15,7 +15,7 @@ from PIL import Image
 
 import shipclip
 import train
-from shipclip import loop, tuning
+from shipclip import loop, method, tuning
 from shipclip.errors import UserError
 from shipclip.files import write_text
 from shipclip.locks import Lock
@@ -232,6 +232,32 @@ def test_a_run_goes_on_from_a_folder_of_its_own_kind_alone(data: Path, tmp_path:
     whole = run(data, tmp_path / "whole", "CoOp")
     assert went_on["figures"] == whole["figures"]
     assert same_weights(tmp_path / "on", tmp_path / "whole", "prompt_learner/model.pth.tar-3")
+
+
+@pytest.mark.parametrize("trainer", ["SHIP", "TipAdapterF"])
+def test_a_run_that_goes_on_from_a_finished_one_has_all_that_it_has(trainer: str, data: Path, tmp_path: Path):
+    best = () if trainer == "TipAdapterF" else ("TEST.FINAL_MODEL", "best_val")
+    whole = run(data, tmp_path / "whole", trainer, *best)
+    went_on = run(data, tmp_path / "on", trainer, *best, flags=("--resume", str(tmp_path / "whole")))
+    assert went_on["figures"] == whole["figures"]
+    kept = {file.relative_to(tmp_path / "whole") for file in (tmp_path / "whole").rglob("*.pth.tar*")}
+    last = {file for file in kept if file.name in ("model-best.pth.tar", "model.pth.tar-3", "model.pth.tar-4")}
+    assert {file.relative_to(tmp_path / "on") for file in (tmp_path / "on").rglob("*.pth.tar*")} == last
+    assert all((tmp_path / "on" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes() for file in last)
+    flags = ("--eval-only", "--model-dir", str(tmp_path / "on"))
+    assert run(data, tmp_path / "test", trainer, *best, flags=flags)["figures"] == whole["figures"]
+
+
+def test_the_best_epoch_before_a_run_went_on_counts(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """An epoch's validation accuracies are 9, 1, 2, 3: the first stays the best, though another folder has it."""
+    told = iter([9.0, 1.0, 2.0, 3.0])
+    monkeypatch.setattr(method, "test", lambda method, split: {"accuracy": next(told)})
+    best = ("TEST.FINAL_MODEL", "best_val")
+    run(data, tmp_path / "short", "CoOp", *best, "OPTIM.MAX_EPOCH", "2")
+    flags = ("--resume", str(tmp_path / "short"))
+    run(data, tmp_path / "long", "CoOp", *best, "OPTIM.MAX_EPOCH", "4", flags=flags)
+    assert next(told, None) is None
+    assert same_weights(tmp_path / "long", tmp_path / "short", "prompt_learner/model-best.pth.tar")
 
 
 def test_a_folder_that_another_process_writes_is_refused_with_its_number(data: Path, tmp_path: Path, capsys):
