@@ -6,6 +6,7 @@ learner, its loss) share one generator: with FEATURES.CACHE_DIR it is kept there
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import time
@@ -23,6 +24,7 @@ from .errors import MissingFile, UserError
 from .features.bank import FeatureBank
 from .features.source import Batch, Batches, FeatureSource, feature_batches
 from .generators import GENERATORS, FeatureGenerator
+from .locks import Lock
 from .options import read
 from .run import FILE, GENERATOR, Run, device_name, versions
 from .run import read as read_results
@@ -38,12 +40,39 @@ def fit(generator: FeatureGenerator, source: FeatureSource, choice: GeneratorCho
     stage = stage_of(generator, source)
     start = run.resume(GENERATOR, stage)
     kept = None if start else shared_file(generator, source, choice.name)
-    if kept and kept.is_file():
+    with made_once(kept, run):
+        if kept and kept.is_file():
+            try:
+                take(generator, kept, run)
+                return finished(generator)
+            except UserError as error:  # a cache is not needed
+                print(f"Note: the generator that was kept is trained anew: {error}")
+        train(generator, stage, start, choice, run, kept)
+    return finished(generator)
+
+
+@contextlib.contextmanager
+def made_once(kept: Path | None, run: Run) -> Iterator[None]:
+    """A generator that is to be kept is made by one run: others that want the same one wait for it, and find it there.
+    If the one is killed, the next makes it. Where there are no locks each makes its own."""
+    lock, seconds = None, run.train_seconds()
+    if kept and not kept.is_file():
         try:
-            take(generator, kept, run)
-            return finished(generator)
-        except UserError as error:  # a cache is not needed
-            print(f"Note: the generator that was kept is trained anew: {error}")
+            lock = Lock(kept.parent)
+        except UserError:
+            print("Another run trains the same generator on the same features: waiting for it", flush=True)
+            lock = Lock(kept.parent, wait=True)
+            run.begin_training(seconds)  # to wait is no training
+        except OSError:  # it cannot be kept there either, and is needed all the same
+            pass
+    with lock or contextlib.nullcontext():
+        yield
+
+
+def train(
+    generator: FeatureGenerator, stage: loop.Stage, start: int, choice: GeneratorChoice, run: Run, kept: Path | None
+) -> None:
+    """The epochs from `start` on; at the end the generator is kept for other runs as well."""
     history: list[dict[str, float]] = []
     began = time.time()
 
@@ -62,7 +91,6 @@ def fit(generator: FeatureGenerator, source: FeatureSource, choice: GeneratorCho
                 print(f"Note: the generator could not be kept in {kept.parent} ({error.strerror}) for other runs")
 
     loop.run(stage, generator.seed, start, on_epoch)
-    return finished(generator)
 
 
 def stage_of(generator: FeatureGenerator, source: FeatureSource) -> loop.Stage:

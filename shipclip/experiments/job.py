@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from ..errors import UserError
 from ..presets import CONFIGS, FOLDERS
@@ -104,6 +105,15 @@ class Job:
             options.append((key, str(figure)))
         return replace(self, options=tuple(options), asks={})
 
+    @property
+    def generator(self) -> tuple[Any, ...] | None:
+        """What tells the generator that it trains from those of other runs, as far as its plan knows; None: it trains
+        none that others share."""
+        own = tuple(pair for pair in self.options if pair[0].startswith("TRAINER.SHIP.GENERATOR."))
+        if self.trainer != "SHIP" or self.eval_only or not self.cache or "TRAINER.SHIP.GENERATOR.FROM" in dict(own):
+            return None
+        return self.cache, self.root, self.dataset, self.config, self.seed, self.shots, self.subset, own
+
     def is_finished(self) -> bool:
         """Whether its results are there."""
         from ..run import FILE
@@ -126,3 +136,8 @@ class Chain:
     @property
     def title(self) -> str:
         return self.jobs[0].title
+
+    @property
+    def generators(self) -> set[tuple[Any, ...]]:
+        """Those that its runs train and others may share."""
+        return {job.generator for job in self.jobs if job.generator}

@@ -6,8 +6,7 @@ import gc
 import os
 import shutil
 import threading
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
@@ -35,6 +34,26 @@ class Worker:
     job: Job | None = None
 
 
+class Queue:
+    """The chains that are left.
+
+    One whose generator is being trained just now lets others go first: it would only wait for it.
+    """
+
+    def __init__(self, chains: Sequence[Chain]):
+        self.left, self.there = list(chains), set[Any]()
+
+    def next(self, at_work: Iterable[Chain | None]) -> Chain | None:
+        """The next one while these are at work; None: no more."""
+        trained = {one for chain in at_work if chain for one in chain.generators} - self.there
+        free = (place for place, chain in enumerate(self.left) if not chain.generators & trained)
+        return self.left.pop(next(free, 0)) if self.left else None
+
+    def done(self, chain: Chain) -> None:
+        """Its generators are there."""
+        self.there |= chain.generators
+
+
 def run(chains: Sequence[Chain], jobs: int, bench: Mapping[str, Any] | None = None) -> Iterator[Outcome]:
     """Do all chains, `jobs` at once, in their order; yields what becomes of each run. `bench`: properties of each
     worker's `Bench`.
@@ -43,12 +62,12 @@ def run(chains: Sequence[Chain], jobs: int, bench: Mapping[str, Any] | None = No
     On an interrupt the workers are ended with what they have started.
     """
     gpus = gpu_count()
-    left, lost = deque(chains), dict.fromkeys(map(id, chains), 0)
+    queue, lost = Queue(chains), dict.fromkeys(map(id, chains), 0)
     told: set[str] = set()  # folders of runs whose end was told; a chain that is done again comes by them once more
     workers = [started(n, jobs, n % gpus if gpus else None, bench or {}) for n in range(min(jobs, len(chains)))]
     try:
         for worker in workers:
-            give(worker, left)
+            give(worker, queue, workers)
         while any(worker.chain for worker in workers):
             ready = wait([worker.pipe for worker in workers if worker.chain])
             for worker in [worker for worker in workers if worker.pipe in ready]:
@@ -60,15 +79,16 @@ def run(chains: Sequence[Chain], jobs: int, bench: Mapping[str, Any] | None = No
                     lost[id(chain)] += 1
                     again = lost[id(chain)] < STARTS
                     if again:
-                        left.appendleft(chain)  # type: ignore[arg-type]
+                        queue.left.insert(0, chain)  # type: ignore[arg-type]
                     else:
                         yield Outcome((job or chain.jobs[0]), "failed", 0.0, how_it_ended(worker), worker.number)
                     place = workers.index(worker)
                     workers[place] = started(worker.number, jobs, worker.gpu, bench or {})
-                    give(workers[place], left)
+                    give(workers[place], queue, workers)
                     continue
                 if outcome is None:
-                    give(worker, left)
+                    queue.done(worker.chain)  # type: ignore[arg-type]
+                    give(worker, queue, workers)
                     continue
                 outcome.worker = worker.number
                 worker.job = outcome.job if outcome.kind == "begun" else None
@@ -79,9 +99,10 @@ def run(chains: Sequence[Chain], jobs: int, bench: Mapping[str, Any] | None = No
         end(workers)
 
 
-def give(worker: Worker, left: deque[Chain]) -> None:
+def give(worker: Worker, queue: Queue, workers: Sequence[Worker]) -> None:
     """The next chain, if there is one."""
-    worker.chain, worker.job = (left.popleft() if left else None), None
+    worker.chain = worker.job = None
+    worker.chain = queue.next(other.chain for other in workers)
     if worker.chain:
         worker.pipe.send(worker.chain)
 

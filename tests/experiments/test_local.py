@@ -53,6 +53,34 @@ def test_a_run_that_loses_its_worker_again_has_failed(outcomes: list[Outcome]):
     assert "its process ended by signal 9, 2 times" in failed[0].text and "--jobs" in failed[0].text
 
 
+def test_a_chain_that_would_wait_for_a_generator_lets_others_go_first():
+    study = Study(seeds=(1,), methods=("SHIP", "SHIP+GDA", "SHIP+CLIPAdapter", "CoOp"))
+    ship, gda, adapter, coop = chains = plan.learners(study, "miniworld")
+    queue = local.Queue(chains)
+    assert queue.next([]) is ship
+    assert queue.next([ship]) is coop  # the others would wait for SHIP's generator
+    queue.left.append(coop)
+    assert queue.next([ship, coop]) is coop
+    assert queue.next([ship, coop]) is gda  # better to wait beside it than to do nothing
+    queue.done(ship)
+    assert queue.next([gda]) is adapter and queue.next([gda]) is None
+
+
+def test_a_generator_is_shared_by_runs_that_differ_in_stage_2_alone():
+    study = Study(seeds=(1,), output="o")
+    runs = {chain.title: chain.jobs[0] for chain in plan.ablation(study, "miniworld")}
+    ship = runs["SHIP seed 1"].generator
+    assert ship and runs["share-4 seed 1"].generator == runs["learner-random seed 1"].generator == ship
+    for other in ("GAN", "kl-0.1", "tuned"):
+        assert runs[f"{other} seed 1"].generator not in (ship, None)
+    (more,) = plan.learners(Study(seeds=(2,), output="o", methods=("SHIP",)), "miniworld")
+    assert more.generators and ship not in more.generators
+    of_target = [job.generator for chain in plan.cross_dataset(study, "minisource") for job in chain.jobs]
+    assert len([one for one in of_target if one]) == 1  # the source's; a target's run takes it from there
+    dev, last = next(chain for chain in plan.gzsl(study, "miniworld") if chain.title.startswith("SHIP seed")).jobs
+    assert dev.generator != last.generator and not plan.gzsl(study, "miniworld")[0].generators
+
+
 def test_workers_share_the_machine(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(local, "cores", lambda: 8)
     monkeypatch.setattr(local, "gpu_count", lambda: 0)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +123,41 @@ def test_whatever_stage_1_depends_on_trains_it_anew(
     refuse_training(monkeypatch)
     with pytest.raises(Trained):
         status(data, tmp_path / "second", "SHIP", *cache_at(filled), *change)
+
+
+@pytest.mark.parametrize("it", ["is made", "is killed"])
+def test_what_another_run_trains_is_waited_for(it: str, data: Path, tmp_path: Path, cached, monkeypatch):
+    whole = run(data, tmp_path / "whole", "SHIP", *cached)
+    (file,) = (tmp_path / "cache" / "generators").rglob("model.pth.tar-4")
+    torch.save({**torch.load(file, weights_only=True), "seconds": 0.0}, file)
+    made, log, trained = file.read_bytes(), tmp_path / "o" / "log.txt", VAE.step
+    file.unlink()
+    code = "import sys; from shipclip.locks import Lock; l = Lock(sys.argv[1]); print('held', flush=True); input()"
+    other = subprocess.Popen([sys.executable, "-c", code, str(file.parent)], stdin=-1, stdout=-1, text=True)
+    assert other.stdout.readline() == "held\n"
+    steps: list[str] = []
+
+    def end() -> None:
+        while not log.is_file() or "waiting for it" not in log.read_text():
+            time.sleep(0.05)
+        time.sleep(2)
+        if it == "is made":
+            file.write_bytes(made)
+        steps.append("the other is gone")
+        other.kill()
+
+    monkeypatch.setattr(VAE, "step", lambda *given, **named: steps.append("trained") or trained(*given, **named))
+    ending = threading.Thread(target=end)
+    ending.start()
+    result = run(data, tmp_path / "o", "SHIP", *cached)
+    ending.join()
+    other.communicate()
+    assert steps[0] == "the other is gone" and ("trained" in steps) == (it == "is killed")
+    assert ("Stage 1 was run before" in log.read_text()) == (it == "is made")
+    assert result["figures"] == whole["figures"]
+    assert result["time"]["train_s"] < result["time"]["total_s"] - 2  # to wait is no training
+    assert file.read_bytes() == made or it == "is killed"
+    assert file.is_file() and not (file.parent / "run.lock").exists()
 
 
 def test_a_run_without_a_seed_keeps_none(data: Path, tmp_path: Path, cached):
