@@ -97,7 +97,8 @@ def tune(method: Method, stage: Stage, run: Run) -> None:
         learner.prepare(preparation_bank(method), method.source.bank("val") if wanted else None)
     names = list(learner.names)
     if stage.optimizer is None:
-        run.save(LEARNER, stage, 1, classnames=names)
+        if start == 0:
+            run.save(LEARNER, stage, 1, classnames=names)
         return
     by_validation = s.test.final_model == "best_val" and not s.test.no_test
     best = checkpoints.best_result(run.place(LEARNER)) if start and run.folder else float("-inf")

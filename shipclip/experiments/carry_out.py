@@ -15,7 +15,7 @@ from . import cluster, local
 from .display import Display
 from .job import Chain, Job
 from .outcome import Outcome
-from .plan import ELEVEN, Study, is_embedded
+from .plan import ELEVEN, Study, is_embedded, joined
 
 Plan = tuple[str, list[Chain]]
 INTERRUPTED = 130
@@ -55,7 +55,7 @@ class Where:
 
 def carry_out(plans: Sequence[Plan], study: Study, where: Where = Where()) -> list[str]:
     """Do all runs; returns those that failed, which have stopped none but those that need them."""
-    chains = [chain for _, part in plans for chain in part]
+    chains = joined([chain for _, part in plans for chain in part])
     runs = [job for chain in chains for job in chain.jobs]
     for name, part in plans:
         data = dict.fromkeys(job.dataset for chain in part for job in chain.jobs)

@@ -114,6 +114,11 @@ class Job:
             return None
         return self.cache, self.root, self.dataset, self.config, self.seed, self.shots, self.subset, own
 
+    @property
+    def training(self) -> str:
+        """What it trains, to the letter, wherever it leaves it; empty: nothing, or with a seed of its own each time."""
+        return "" if self.eval_only or self.seed < 0 else repr(replace(self, title="", folder=""))
+
     def is_finished(self) -> bool:
         """Whether its results are there."""
         from ..run import FILE

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from ..errors import UserError, unknown
 from ..presets import CONFIGS, OTHERS
@@ -125,6 +126,21 @@ def trainer_of(name: str) -> str:
 def with_keys(job: Job, *pairs: tuple[str, str]) -> Job:
     """The run with these keys before the study's own."""
     return replace(job, options=(*pairs, *job.options))
+
+
+def joined(chains: Sequence[Chain]) -> list[Chain]:
+    """The chains, with runs that train the very same in one chain each.
+
+    Experiments share runs: SHIP with 16 shots is a learner, the end of a curve and the ablation's first row. One after
+    another, the later ones find trained what they would train.
+    """
+    groups: dict[Any, list[Chain]] = {}
+    for number, chain in enumerate(chains):
+        groups.setdefault((len(chain.jobs) == 1 and chain.jobs[0].training) or number, []).append(chain)
+    return [
+        group[0] if len(group) == 1 else Chain(tuple(chain.jobs[0] for chain in group), needed=0)
+        for group in groups.values()
+    ]
 
 
 # -- base to new --------------------------------------------------------------------------------------------

@@ -38,6 +38,7 @@ from ..unread import notes
 from .asked import is_known, settings_of
 from .job import Chain, Job
 from .outcome import Outcome
+from .plan import with_keys
 
 CONSOLE = "console.txt"
 
@@ -70,16 +71,20 @@ class Bench:
 
 
 def do(chain: Chain, bench: Bench) -> Iterator[Outcome]:
-    """The runs of a chain; one that fails is told, and takes those with it that need it."""
-    once = Once(chain, bench)
+    """The runs of a chain; one that fails is told, and takes those with it that need it. One that trains what an
+    earlier one has just trained goes on from there, to its test."""
+    once, trained = Once(chain, bench), dict[str, str]()
     for number, job in enumerate(chain.jobs):
         if is_finished(job, bench):
             yield Outcome(job, "finished before")
             continue
         yield Outcome(job, "begun")
         began = time.time()
-        told = _told(job, bench, once)
+        there = trained.get(job.training)
+        told = _told(with_keys(job, ("RESUME", there)) if there else job, bench, once)
         yield Outcome(job, "failed" if told else "done", time.time() - began, told or accuracy_of(job.folder))
+        if not told and job.training and is_known(job):
+            trained[job.training] = job.folder
         if told and number < chain.needed:
             return
 

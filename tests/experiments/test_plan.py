@@ -154,6 +154,32 @@ def test_ablations_change_one_thing_at_a_time():
         plan.ablation(ONE, "miniworld", ["nonsense"])
 
 
+def test_runs_that_train_the_same_are_one_chain():
+    study = Study(seeds=(1, 2), output="o")
+    every = [
+        *plan.learners(study, "miniworld"),
+        *plan.gzsl(study, "miniworld"),
+        *plan.few_shot(study, "miniworld"),
+        *plan.ablation(study, "miniworld"),
+        *plan.cross_dataset(study, "minisource"),
+        *plan.base2new(study, "miniworld"),
+    ]
+    merged = [chain for chain in plan.joined(every) if chain.needed == 0]
+    assert [[job.title for job in chain.jobs] for chain in merged if chain.jobs[0].seed == 1] == [
+        ["CoOp seed 1", "CoOp, 16 shots, seed 1"],
+        ["SHIP seed 1", "SHIP, 16 shots, seed 1", "SHIP seed 1"],
+        ["CLIPAdapter seed 1", "CLIPAdapter, 16 shots, seed 1"],
+        ["SHIP:miniclip_tuned seed 1", "SHIP:miniclip_tuned, 16 shots, seed 1", "tuned seed 1"],
+    ]
+    jobs = [job.folder for chain in every for job in chain.jobs]
+    assert sorted(job.folder for chain in plan.joined(every) for job in chain.jobs) == sorted(jobs)
+    for of_one_seed in ([chain.jobs[0].seed for chain in merged], [chain.jobs[-1].seed for chain in merged]):
+        assert of_one_seed == 4 * [1] + 4 * [2]
+    new_each_time = Study(seeds=(-1,), methods=("CoOp",))
+    alone = [*plan.learners(new_each_time, "miniworld"), *plan.few_shot(new_each_time, "miniworld", (16,))]
+    assert plan.joined(alone) == alone
+
+
 def test_every_ablation_is_a_setting_of_ship():
     """Names, values and kinds of the rows' options, as train.py takes them."""
     assert not ROWS.keys() & BEYOND.keys() and len(ROWS | BEYOND) > 20

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from shipclip import checkpoints, loop
 from shipclip import method as methods
 from shipclip.experiments import plan, work
 from shipclip.experiments.asked import settings_of
@@ -131,6 +132,43 @@ def test_the_parts_of_a_pass_are_rows_and_columns(data: Path, tmp_path: Path):
     expected = [[at[i.impath] * 1000.0 + column[name] for name in new.labels.names] for i in new.test]
     assert got.tolist() == expected and labels.tolist() == [item.label for item in new.test]
     assert work.part_of(new, logits, whole) is None
+
+
+@pytest.mark.parametrize("name", ["SHIP", "CLIPAdapter", "TipAdapter"])
+def test_what_two_experiments_train_is_trained_once(
+    name: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    own = study(data, tmp_path, name)
+    (one,), two = plan.learners(own, "miniworld"), plan.few_shot(own, "miniworld", (1, 2))
+    merged, less = plan.joined([one, *two])
+    assert less is two[0] and [job.folder for job in merged.jobs] == [one.jobs[0].folder, two[1].jobs[0].folder]
+    epochs: list[int] = []
+    train = loop._train
+    monkeypatch.setattr(loop, "_train", lambda stage, seed, epoch: epochs.append(epoch) or train(stage, seed, epoch))
+    assert done(merged) == 2 * ["done"]
+    assert len(epochs) == {"SHIP": 4 + 3, "CLIPAdapter": 3, "TipAdapter": 0}[name]
+    first, second = (Path(job.folder) for job in merged.jobs)
+    assert figures(first) == figures(second)
+    kept = sorted(file.relative_to(second) for file in second.rglob("model.pth.tar-*"))
+    assert len(kept) == (2 if name == "SHIP" else 1)
+    assert all((first / file).read_bytes() == (second / file).read_bytes() for file in kept)
+    facts = [json.loads((place / "results.json").read_text()) for place in (first, second)]
+    assert [one["experiment"] for one in facts] == ["learners", "few_shot"]
+    assert facts[0]["identity"] == facts[1]["identity"]
+    took = checkpoints.seconds_of(checkpoints.read(checkpoints.find(first / "prompt_learner")))
+    assert facts[1]["time"]["train_s"] >= round(took, 3) > 0  # what it takes, not what was left
+    assert "* accuracy:" in (second / "log.txt").read_text() and "Resumed from" in (second / "log.txt").read_text()
+    assert "nothing reads RESUME" not in (second / "log.txt").read_text()
+
+
+def test_one_of_the_same_runs_that_fails_does_not_keep_the_others_from_theirs(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    own = study(data, tmp_path, "CLIPAdapter")
+    (merged,) = plan.joined([*plan.learners(own, "miniworld"), *plan.few_shot(own, "miniworld", (2,))])
+    Path(merged.jobs[0].folder).parent.mkdir(parents=True)
+    Path(merged.jobs[0].folder).write_text("no folder")
+    assert done(merged) == ["failed", "done"]
 
 
 def test_a_failed_run_is_told_and_takes_those_with_it_that_need_it(data: Path, tmp_path: Path):
