@@ -7,9 +7,11 @@ a name of its own, so a `clip` folder that some checkout has put in its place is
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import sys
 import types
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -35,38 +37,48 @@ FACTS = {"input_resolution", "context_length", "vocab_size"}  # stand in the sta
 PRIVATE = "shipclip._openai_clip"
 
 
+class Package(types.ModuleType):
+    """OpenAI's package: its modules `model` and `simple_tokenizer`, and what is in its `clip` (the table of downloads,
+    `tokenize`), which imports torchvision, in as much time as torch, and so is imported when it is first asked for."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        if name in ("model", "simple_tokenizer"):
+            return importlib.import_module(f"{PRIVATE}.{name}")
+        with _pkg_resources():
+            return getattr(importlib.import_module(f"{PRIVATE}.clip"), name)
+
+
 @cache
-def package() -> types.ModuleType:
-    """OpenAI's module clip.clip; `.model` and `.simple_tokenizer` hang on it.
+def package() -> Any:
+    """OpenAI's package.
 
     Raises:
-        UserError: no package that has it is installed.
+        UserError: none that is OpenAI's is installed.
     """
-    folder = _folder()
-    init, places = folder / "__init__.py", [str(folder)]
-    spec = importlib.util.spec_from_file_location(PRIVATE, init, submodule_search_locations=places)
-    module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
-    before = sys.modules.get("pkg_resources")
-    stands_in = not hasattr(before, "packaging")  # it is not imported, or a later one without that
-    if stands_in:
-        import packaging.version
+    module = Package(PRIVATE)
+    module.__path__ = [str(_folder())]
+    sys.modules[PRIVATE] = module
+    return module
 
-        sys.modules["pkg_resources"] = types.SimpleNamespace(packaging=packaging)  # type: ignore[assignment]
+
+@contextmanager
+def _pkg_resources() -> Iterator[None]:
+    """Something of that name for clip.clip, which asks it for a comparison of versions."""
+    before = sys.modules.get("pkg_resources")
+    if hasattr(before, "packaging"):
+        yield
+        return
+    import packaging.version
+
+    sys.modules["pkg_resources"] = types.SimpleNamespace(packaging=packaging)  # type: ignore[assignment]
     try:
-        sys.modules[PRIVATE] = module
-        spec.loader.exec_module(module)  # type: ignore[union-attr]
-    except BaseException:
-        sys.modules.pop(PRIVATE, None)
-        raise
+        yield
     finally:
-        if stands_in:
-            del sys.modules["pkg_resources"]
-            if before is not None:
-                sys.modules["pkg_resources"] = before
-    clip = sys.modules[f"{PRIVATE}.clip"]
-    clip.model = sys.modules[f"{PRIVATE}.model"]
-    clip.simple_tokenizer = sys.modules[f"{PRIVATE}.simple_tokenizer"]
-    return clip
+        del sys.modules["pkg_resources"]
+        if before is not None:
+            sys.modules["pkg_resources"] = before
 
 
 def _folder() -> Path:
@@ -84,7 +96,7 @@ class BytePairs:
     """OpenAI's byte-pair tokenizer."""
 
     def __init__(self) -> None:
-        self._tokenizer = package()._tokenizer
+        self._tokenizer = package().simple_tokenizer.SimpleTokenizer()
         encoder = self._tokenizer.encoder
         self.start, self.end = (encoder["<|startoftext|>"],), (encoder["<|endoftext|>"],)
         self.length = 77

@@ -17,6 +17,14 @@ from .images import BadImage, read_image
 
 
 @dataclass(frozen=True)
+class Deferred:
+    """A transform that is made when images are to be read: most runs find theirs encoded, and need no torchvision,
+    whose import takes as long as torch's."""
+
+    make: Callable[[], Callable]
+
+
+@dataclass(frozen=True)
 class Views:
     """Which views of which images.
 
@@ -31,7 +39,7 @@ class Views:
     """
 
     items: Sequence[Any]
-    transform: Callable
+    transform: Callable | Deferred
     recipe: Any = None
     seed: int = 0
     first: int = 0
@@ -96,7 +104,9 @@ class _Unreadable:
 
 class _Images(Dataset):
     def __init__(self, views: Views):
-        self.views = views
+        self.views, transform = views, views.transform
+        # Here and not in the processes that read, each of which would import for itself.
+        self.transform = transform.make() if isinstance(transform, Deferred) else transform
 
     def __len__(self) -> int:
         return len(self.views.items)
@@ -110,7 +120,7 @@ class _Images(Dataset):
         tensors = []
         for view in range(views.first, views.first + views.count):
             with seeded(views.seed, "view", view, index) if views.random else nullcontext():
-                tensors.append(views.transform(image))
+                tensors.append(self.transform(image))
         return torch.stack(tensors)  # (V, 3, R, R)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from ..backbones.base import Backbone, Preprocessing
 from ..options import checked, option
 from ..task import Task
 from .bank import FeatureBank, load_bank
-from .pixels import Views, fresh, read_views
+from .pixels import Deferred, Views, fresh, read_views
 from .transforms import InputOptions, check_input, plain_transform, training_transform
 
 Batch = tuple[Tensor, Tensor]
@@ -83,13 +84,14 @@ class Source:
         if not training:
             return plain_views(items, self.input, pre, upright)
         recipe = [asdict(self.input), asdict(pre), "train"]
-        return Views(items, training_transform(self.input, pre), recipe, self.seed, 0, count, upright)
+        transform = Deferred(partial(training_transform, self.input, pre))
+        return Views(items, transform, recipe, self.seed, 0, count, upright)
 
 
 def plain_views(items: Sequence[Any], input: InputOptions, pre: Preprocessing, upright: bool) -> Views:
     """Images under a backbone's plain preprocessing, whatever the training images' augmentation."""
     recipe = ["normalize" in input.transforms, asdict(pre), "test"]
-    return Views(items, plain_transform(input, pre), recipe, upright=upright, random=False)
+    return Views(items, Deferred(partial(plain_transform, input, pre)), recipe, upright=upright, random=False)
 
 
 class FeatureSource(Source):

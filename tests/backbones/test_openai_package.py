@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,7 +66,7 @@ def test_a_clip_that_was_imported_stays_in_its_place(monkeypatch: pytest.MonkeyP
 def test_it_loads_where_pkg_resources_is_not_installed(without_pkg_resources: None):
     with pytest.raises(ModuleNotFoundError):
         import pkg_resources  # noqa: F401
-    assert load().model.CLIP is not None
+    assert load().model.CLIP is not None and load().tokenize("a cat").shape == (1, 77)
     assert "pkg_resources" not in sys.modules
 
 
@@ -75,12 +76,21 @@ def test_pkg_resources_that_was_imported_stays_in_its_place(monkeypatch: pytest.
     other = ModuleType("pkg_resources")
     other.packaging = packaging  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "pkg_resources", other)
-    load()
+    assert "ViT-B/16" in load()._MODELS
     assert sys.modules["pkg_resources"] is other
 
 
 def test_pkg_resources_without_what_is_asked_of_it_stays_in_its_place_too(monkeypatch: pytest.MonkeyPatch):
     other = ModuleType("pkg_resources")  # as some versions of setuptools have it
     monkeypatch.setitem(sys.modules, "pkg_resources", other)
-    assert load().model.CLIP is not None
+    assert load().model.CLIP is not None and "ViT-B/16" in load()._MODELS
     assert sys.modules["pkg_resources"] is other and not hasattr(other, "packaging")
+
+
+def test_a_model_is_loaded_and_a_text_encoded_without_torchvision():
+    """It takes as long to import as torch, and is needed where images are read."""
+    code = (
+        "import sys; from shipclip.backbones import load_backbone; "
+        "load_backbone('MiniCLIP').encode_texts(['a cat']); print('torchvision' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
