@@ -11,15 +11,17 @@ from .generators import FeatureGenerator
 from .learners import Learner
 from .learners.base import Classifier
 from .names import read_names, refuse_same_tokens
+from .sample_cache import SampleCache
 from .settings import ENSEMBLE, Settings
-from .synthesis import ShipOptions
+from .synthesis import Sampler, ShipOptions
 from .task import Task
 from .texts import IMAGENET_TEMPLATES, Texts
 
 
 @dataclass
 class Method:
-    """A learner and what it is tuned on; with `ship` also a generator, once stage 1 is done."""
+    """A learner and what it is tuned on; with `ship` also a generator, once stage 1 is done, and perhaps a cache for
+    what it makes in stage 2."""
 
     settings: Settings
     task: Task
@@ -28,6 +30,7 @@ class Method:
     learner: Learner
     seed: int
     generator: FeatureGenerator | None = None
+    samples: SampleCache | None = None
 
     @property
     def ship(self) -> ShipOptions | None:
@@ -44,6 +47,11 @@ class Method:
     def n_base(self) -> int:
         """How many of them have images to train on."""
         return self.task.labels.n_trained if not self.ship or self.ship.real else 0
+
+    @property
+    def sampler(self) -> Sampler:
+        """The trained generator as stage 2 asks it."""
+        return self.samples.sampler(self.generator) if self.samples else self.generator
 
     def classifier(self) -> Classifier:
         """Features or images to logits over the task's classes."""

@@ -86,13 +86,13 @@ def with_synthetic(
     """Batches of real features with synthetic ones beside them, as SHIP's options say."""
     o, n_base, n_new = method.ship, method.n_base, len(method.names) - method.n_base
     context = method.backbone.precision.training_step
-    return add_synthetic(method.generator, batches, n_base, n_new, rng, o.synthetic_share, o.synthetic_classes, context)
+    return add_synthetic(method.sampler, batches, n_base, n_new, rng, o.synthetic_share, o.synthetic_classes, context)
 
 
 def all_synthetic(method: Method, epoch: int) -> FeatureBank:
     """An epoch's features where no class has real ones: as many of each class."""
     labels = torch.arange(len(method.names)).repeat_interleave(synthetic_shots(method))
-    return synthetic_bank(method.generator, labels, 1, stream(method.seed, "synthetic", epoch))
+    return synthetic_bank(method.sampler, labels, 1, stream(method.seed, "synthetic", epoch))
 
 
 def loss(method: Method, x: Tensor, labels: Tensor, *synthetic: Tensor) -> Losses:
@@ -132,7 +132,7 @@ def preparation_bank(method: Method) -> FeatureBank:
         return real
     shots = ship.synthetic_shots or max(1, round(len(real) / method.n_base))
     labels = torch.arange(method.n_base, len(method.names)).repeat_interleave(shots)
-    made = synthetic_bank(method.generator, labels, len(real.features), stream(method.seed, "preparation"))
+    made = synthetic_bank(method.sampler, labels, len(real.features), stream(method.seed, "preparation"))
     features = torch.cat([real.features.float(), made.features], dim=1)
     return FeatureBank(features, torch.cat([real.labels, made.labels]))
 

@@ -31,6 +31,7 @@ from ..precision import device_of
 from ..reporting.tree import experiment_in, read_log
 from ..rng import seed_everything
 from ..run import of_nodes, plain
+from ..sample_cache import SampleCache
 from ..session import EVALUATION, TRAINING, Session, refuse_nothing_trained, taken
 from ..settings import Settings, nodes_of
 from ..task import Task
@@ -58,6 +59,7 @@ class Bench:
     loud: bool = False
     profile: bool = False
     backbones: dict[tuple[Any, ...], Backbone] = field(default_factory=dict)
+    samples: SampleCache = field(default_factory=SampleCache)
 
     def backbone(self, settings: Settings) -> Backbone:
         """The frozen CLIP of a run; for a learner that changes its image tower a new one."""
@@ -174,7 +176,9 @@ def opened(job: Job, tree: dict[str, Any], settings: Settings, bench: Bench) -> 
     source = DATASETS.get(settings.dataset.name, "DATASET.NAME")(settings.dataset.root)
     task = task_of(source, settings.dataset, settings.seed)
     facts = {"config": job.config, "experiment": experiment_in(Path(job.folder).absolute()).split("/")[0]}
-    return Session.of(tree, task, bench.backbone(settings), job.folder, facts=facts)
+    session = Session.of(tree, task, bench.backbone(settings), job.folder, facts=facts)
+    session.method.samples = bench.samples
+    return session
 
 
 def as_yaml(tree: dict[str, Any]) -> str:

@@ -15,6 +15,7 @@ from shipclip.experiments import plan, work
 from shipclip.experiments.asked import settings_of
 from shipclip.experiments.job import Chain
 from shipclip.experiments.plan import Study
+from shipclip.generators.vae import VAE
 from shipclip.learners import LEARNERS
 from tests.runs import run, same_weights
 
@@ -159,6 +160,24 @@ def test_what_two_experiments_train_is_trained_once(
     assert facts[1]["time"]["train_s"] >= round(took, 3) > 0  # what it takes, not what was left
     assert "* accuracy:" in (second / "log.txt").read_text() and "Resumed from" in (second / "log.txt").read_text()
     assert "nothing reads RESUME" not in (second / "log.txt").read_text()
+
+
+def test_runs_that_differ_in_stage_2_alone_make_their_synthetic_features_once(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    made: list[int] = []
+    make = VAE.make
+    monkeypatch.setattr(VAE, "make", lambda self, *given: made.append(len(given[0])) or make(self, *given))
+    one, other = plan.ablation(study(data, tmp_path), "miniworld", ["SHIP", "own-alone"])
+    bench = work.Bench()
+    assert [outcome.kind for chain in (one, other) for outcome in work.do(chain, bench)] == 2 * ["begun", "done"]
+    tested = 3 * 72  # the test images' labels, for how good the generator is: measured once as well
+    assert sum(made) == 3 * 64 + tested  # three epochs of two whole batches
+    alone = replace(other.jobs[0], folder=str(tmp_path / "alone"), cache="")
+    assert done(Chain((alone,))) == ["done"]
+    assert sum(made) == 2 * (3 * 64 + tested)
+    assert figures(other.jobs[0].folder) == figures(alone.folder) != figures(one.jobs[0].folder)
+    assert same_weights(Path(alone.folder), Path(other.jobs[0].folder), "prompt_learner/model.pth.tar-3")
 
 
 def test_one_of_the_same_runs_that_fails_does_not_keep_the_others_from_theirs(
