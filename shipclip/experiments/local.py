@@ -59,6 +59,7 @@ def run(chains: Sequence[Chain], jobs: int, bench: Mapping[str, Any] | None = No
     worker's `Bench`.
 
     A worker that is lost (killed, out of memory) is replaced, and its chain done once more: what it had finished stays.
+    A run that loses its worker again has failed, and takes those with it that need it.
     On an interrupt the workers are ended with what they have started.
     """
     gpus = gpu_count()
@@ -74,14 +75,15 @@ def run(chains: Sequence[Chain], jobs: int, bench: Mapping[str, Any] | None = No
                 try:
                     outcome = worker.pipe.recv()
                 except (EOFError, OSError):
-                    chain, job = worker.chain, worker.job
+                    chain, job = worker.chain, worker.job or worker.chain.jobs[0]  # type: ignore[union-attr]
                     worker.process.join()
                     lost[id(chain)] += 1
-                    again = lost[id(chain)] < STARTS
-                    if again:
-                        queue.left.insert(0, chain)  # type: ignore[arg-type]
-                    else:
-                        yield Outcome((job or chain.jobs[0]), "failed", 0.0, how_it_ended(worker), worker.number)
+                    if lost[id(chain)] >= STARTS:
+                        yield Outcome(job, "failed", 0.0, how_it_ended(worker), worker.number)
+                        chain = after(chain, job)  # type: ignore[arg-type]
+                        lost |= {id(chain): 0}
+                    if chain:
+                        queue.left.insert(0, chain)
                     place = workers.index(worker)
                     workers[place] = started(worker.number, jobs, worker.gpu, bench or {})
                     give(workers[place], queue, workers)
@@ -97,6 +99,12 @@ def run(chains: Sequence[Chain], jobs: int, bench: Mapping[str, Any] | None = No
                     yield outcome
     finally:
         end(workers)
+
+
+def after(chain: Chain, job: Job) -> Chain | None:
+    """What is left of a chain whose run has failed; None: nothing, or only what needs it."""
+    number = chain.jobs.index(job)
+    return Chain(chain.jobs[number + 1 :], needed=0) if chain.needed <= number < len(chain.jobs) - 1 else None
 
 
 def give(worker: Worker, queue: Queue, workers: Sequence[Worker]) -> None:

@@ -177,7 +177,7 @@ def opened(job: Job, tree: dict[str, Any], settings: Settings, bench: Bench) -> 
     task = task_of(source, settings.dataset, settings.seed)
     facts = {"config": job.config, "experiment": experiment_in(Path(job.folder).absolute()).split("/")[0]}
     session = Session.of(tree, task, bench.backbone(settings), job.folder, facts=facts)
-    session.method.samples = bench.samples
+    session.method.samples = None if bench.profile else bench.samples  # a profile tells what a run costs
     return session
 
 

@@ -29,11 +29,20 @@ if seed == "3" or (seed == "2" and not been.exists()):
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> list[Outcome]:
-    """Of seeds 1 to 4, where the worker is lost once with seed 2 and always with seed 3."""
+    """Of seeds 1 to 4; the worker is lost once with seed 2 and always with seed 3, whose chain goes on to seed 4."""
     folder = tmp_path_factory.mktemp("checkout")
     (folder / "train.py").write_text(STUB)
     study = Study(seeds=(1, 2, 3, 4), methods=("CoOp",), output=str(folder / "out"), foreign=True)
-    return list(local.run(plan.base2new(study, "miniworld", ["train"]), 2, {"train_py": str(folder)}))
+    one, two, three, four = plan.base2new(study, "miniworld", ["train"])
+    chains = [one, two, Chain((*three.jobs, *four.jobs), needed=0)]
+    return list(local.run(chains, 2, {"train_py": str(folder)}))
+
+
+def test_what_a_lost_run_is_needed_for_is_lost_with_it():
+    chain = plan.base2new(Study(seeds=(1,), methods=("CoOp",)), "miniworld")[0]
+    train, new, joint = chain.jobs
+    assert local.after(chain, train) is None and local.after(chain, joint) is None
+    assert local.after(chain, new) == Chain((joint,), needed=0)
 
 
 def test_every_run_is_told_of_once_at_its_end(outcomes: list[Outcome]):
