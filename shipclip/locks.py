@@ -52,8 +52,12 @@ class Lock:
             os.close(self.descriptor)  # released and removed in between
         self.sure = held is True
         who = {"host": socket.gethostname(), "process": os.getpid(), "started": time.strftime("%Y-%m-%d %H:%M:%S")}
-        os.ftruncate(self.descriptor, 0)
-        os.pwrite(self.descriptor, json.dumps(who).encode(), 0)
+        try:
+            os.ftruncate(self.descriptor, 0)
+            os.pwrite(self.descriptor, json.dumps(who).encode(), 0)
+        except OSError:  # no room: nobody knows of this lock, so nobody would release it
+            self.release()
+            raise
 
     def _owner(self) -> str:
         try:

@@ -95,6 +95,7 @@ def tune(method: Method, stage: Stage, run: Run) -> None:
     if start == 0 and type(learner).prepare is not Learner.prepare:
         wanted = learner.wants_validation and len(method.task.val)
         learner.prepare(preparation_bank(method), method.source.bank("val") if wanted else None)
+        count_spared(method, run)
     names = list(learner.names)
     if stage.optimizer is None:
         if start == 0:
@@ -106,6 +107,7 @@ def tune(method: Method, stage: Stage, run: Run) -> None:
 
     def on_epoch(epoch: loop.Epoch) -> None:
         nonlocal best
+        count_spared(method, run)
         run.tell(stage, epoch)
         if by_validation:
             result = test(method, "val")["accuracy"]
@@ -124,6 +126,12 @@ def tune(method: Method, stage: Stage, run: Run) -> None:
             checkpoints.load(checkpoints.find(run.place(LEARNER), best=True), learner)
         else:
             learner.load_state_dict(kept)
+
+
+def count_spared(method: Method, run: Run) -> None:
+    """Time that others spent on this run's synthetic features belongs to its training, as that of a generator does."""
+    if method.samples:
+        run.seconds_before += method.samples.spared_since()
 
 
 def check_parts(method: Method) -> None:

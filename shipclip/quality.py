@@ -13,7 +13,7 @@ from .errors import UserError
 from .files import read_json, write_json
 from .generators import FeatureGenerator
 from .rng import stream
-from .stage1 import digest, facts
+from .stage1 import key_of_trained
 from .synthesis import Sampler
 
 VERSION = 1  # of what is measured; another one finds no figures of this one's
@@ -25,8 +25,7 @@ def of_generator(
     """`measure`, once for all runs that share a generator: with FEATURES.CACHE_DIR its figures are kept there."""
     if not cache_dir:
         return measure(generator, real, labels, names, seed)
-    made_of = [VERSION, type(generator).__name__, *facts(generator), names, seed, version("scikit-learn")]
-    key = digest(made_of, [*generator.state_dict().values(), real, labels])
+    key = key_of_trained(generator, VERSION, names, seed, version("scikit-learn"), tensors=[real, labels])
     file = Path(cache_dir).expanduser() / "quality" / f"{key}.json"
     try:
         found = read_json(file, "remove it")

@@ -57,14 +57,13 @@ def made_once(kept: Path | None, run: Run) -> Iterator[None]:
     If the one is killed, the next makes it. Where there are no locks each makes its own."""
     lock, seconds = None, run.train_seconds()
     if kept and not kept.is_file():
-        try:
-            lock = Lock(kept.parent)
-        except UserError:
-            print("Another run trains the same generator on the same features: waiting for it", flush=True)
-            lock = Lock(kept.parent, wait=True)
-            run.begin_training(seconds)  # to wait is no training
-        except OSError:  # it cannot be kept there either, and is needed all the same
-            pass
+        with contextlib.suppress(OSError):  # it cannot be kept there either, and is needed all the same
+            try:
+                lock = Lock(kept.parent)
+            except UserError:
+                print("Another run trains the same generator on the same features: waiting for it", flush=True)
+                lock = Lock(kept.parent, wait=True)
+                run.begin_training(seconds)  # to wait is no training
     with lock or contextlib.nullcontext():
         yield
 
@@ -157,6 +156,11 @@ def shared_file(generator: FeatureGenerator, source: FeatureSource, name: str) -
 def key(generator: FeatureGenerator, bank: FeatureBank, name: str) -> str:
     """A digest of all that the generator depends on, to the bit."""
     return digest([VERSION, name, *facts(generator)], [*bank.blocks(), bank.labels])
+
+
+def key_of_trained(generator: FeatureGenerator, *further: Any, tensors: Iterable[Tensor] = ()) -> str:
+    """A digest of all that a trained generator's samples depend on besides what is drawn."""
+    return digest([type(generator).__name__, *facts(generator), *further], [*generator.state_dict().values(), *tensors])
 
 
 def facts(generator: FeatureGenerator) -> list[Any]:

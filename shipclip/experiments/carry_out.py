@@ -55,7 +55,9 @@ class Where:
 
 def carry_out(plans: Sequence[Plan], study: Study, where: Where = Where()) -> list[str]:
     """Do all runs; returns those that failed, which have stopped none but those that need them."""
-    chains = joined([chain for _, part in plans for chain in part])
+    chains = [chain for _, part in plans for chain in part]
+    if where.executor == "local":  # on a cluster what is lost is lost with its chain, so each run keeps its own
+        chains = joined(chains)
     runs = [job for chain in chains for job in chain.jobs]
     for name, part in plans:
         data = dict.fromkeys(job.dataset for chain in part for job in chain.jobs)

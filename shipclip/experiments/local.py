@@ -6,6 +6,7 @@ import gc
 import os
 import shutil
 import threading
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing import get_context, parent_process
@@ -18,7 +19,7 @@ from .job import Chain, Job
 from .outcome import Outcome
 
 MEMORY = 2 * 2**30  # bytes that a worker on the CPU may need
-STARTS = 2  # of a chain whose worker was lost
+STARTS = 2  # of a run whose worker was lost
 CONTEXT = get_context("spawn")
 
 
@@ -55,15 +56,17 @@ class Queue:
 
 
 def run(chains: Sequence[Chain], jobs: int, bench: Mapping[str, Any] | None = None) -> Iterator[Outcome]:
-    """Do all chains, `jobs` at once, in their order; yields what becomes of each run. `bench`: properties of each
-    worker's `Bench`.
+    """Do all chains, `jobs` at once, in the order of the `Queue`; yields what becomes of each run.
+
+    Args:
+        bench: properties of each worker's `Bench`.
 
     A worker that is lost (killed, out of memory) is replaced, and its chain done once more: what it had finished stays.
     A run that loses its worker again has failed, and takes those with it that need it.
     On an interrupt the workers are ended with what they have started.
     """
     gpus = gpu_count()
-    queue, lost = Queue(chains), dict.fromkeys(map(id, chains), 0)
+    queue, lost = Queue(chains), Counter[str]()
     told: set[str] = set()  # folders of runs whose end was told; a chain that is done again comes by them once more
     workers = [started(n, jobs, n % gpus if gpus else None, bench or {}) for n in range(min(jobs, len(chains)))]
     try:
@@ -75,15 +78,16 @@ def run(chains: Sequence[Chain], jobs: int, bench: Mapping[str, Any] | None = No
                 try:
                     outcome = worker.pipe.recv()
                 except (EOFError, OSError):
-                    chain, job = worker.chain, worker.job or worker.chain.jobs[0]  # type: ignore[union-attr]
                     worker.process.join()
-                    lost[id(chain)] += 1
-                    if lost[id(chain)] >= STARTS:
-                        yield Outcome(job, "failed", 0.0, how_it_ended(worker), worker.number)
-                        chain = after(chain, job)  # type: ignore[arg-type]
-                        lost |= {id(chain): 0}
-                    if chain:
-                        queue.left.insert(0, chain)
+                    chain: Chain | None = worker.chain
+                    job = worker.job or next((job for job in chain.jobs if job.folder not in told), None)
+                    if job:
+                        lost[job.folder] += 1
+                        if lost[job.folder] >= STARTS:
+                            yield Outcome(job, "failed", 0.0, how_it_ended(worker), worker.number)
+                            chain = after(chain, job)
+                        if chain:
+                            queue.left.insert(0, chain)
                     place = workers.index(worker)
                     workers[place] = started(worker.number, jobs, worker.gpu, bench or {})
                     give(workers[place], queue, workers)

@@ -85,7 +85,7 @@ def do(chain: Chain, bench: Bench) -> Iterator[Outcome]:
         there = trained.get(job.training)
         told = _told(with_keys(job, ("RESUME", there)) if there else job, bench, once)
         yield Outcome(job, "failed" if told else "done", time.time() - began, told or accuracy_of(job.folder))
-        if not told and job.training and is_known(job):
+        if not told and job.training and is_known(job) and not (bench.train_py or bench.profile):
             trained[job.training] = job.folder
         if told and number < chain.needed:
             return
@@ -177,7 +177,8 @@ def opened(job: Job, tree: dict[str, Any], settings: Settings, bench: Bench) -> 
     task = task_of(source, settings.dataset, settings.seed)
     facts = {"config": job.config, "experiment": experiment_in(Path(job.folder).absolute()).split("/")[0]}
     session = Session.of(tree, task, bench.backbone(settings), job.folder, facts=facts)
-    session.method.samples = None if bench.profile else bench.samples  # a profile tells what a run costs
+    if settings.seed >= 0 and not bench.profile:  # a profile tells what a run costs
+        session.method.samples = bench.samples
     return session
 
 

@@ -170,12 +170,15 @@ def test_runs_that_differ_in_stage_2_alone_make_their_synthetic_features_once(
     monkeypatch.setattr(VAE, "make", lambda self, *given: made.append(len(given[0])) or make(self, *given))
     one, other = plan.ablation(study(data, tmp_path), "miniworld", ["SHIP", "own-alone"])
     bench = work.Bench()
+    monkeypatch.setattr(bench.samples, "spared_since", lambda: 1000.0)  # an epoch's features took so many seconds
     assert [outcome.kind for chain in (one, other) for outcome in work.do(chain, bench)] == 2 * ["begun", "done"]
     tested = 3 * 72  # the test images' labels, for how good the generator is: measured once as well
     assert sum(made) == 3 * 64 + tested  # three epochs of two whole batches
     alone = replace(other.jobs[0], folder=str(tmp_path / "alone"), cache="")
     assert done(Chain((alone,))) == ["done"]
     assert sum(made) == 2 * (3 * 64 + tested)
+    results = json.loads((Path(other.jobs[0].folder) / "results.json").read_text())
+    assert results["time"]["train_s"] > 3000  # as long as it would have taken alone
     assert figures(other.jobs[0].folder) == figures(alone.folder) != figures(one.jobs[0].folder)
     assert same_weights(Path(alone.folder), Path(other.jobs[0].folder), "prompt_learner/model.pth.tar-3")
 

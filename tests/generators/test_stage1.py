@@ -138,7 +138,8 @@ def test_what_another_run_trains_is_waited_for(it: str, data: Path, tmp_path: Pa
     steps: list[str] = []
 
     def end() -> None:
-        while not log.is_file() or "waiting for it" not in log.read_text():
+        began = time.time()
+        while time.time() < began + 60 and not (log.is_file() and "waiting for it" in log.read_text()):
             time.sleep(0.05)
         time.sleep(2)
         if it == "is made":
@@ -147,11 +148,12 @@ def test_what_another_run_trains_is_waited_for(it: str, data: Path, tmp_path: Pa
         other.kill()
 
     monkeypatch.setattr(VAE, "step", lambda *given, **named: steps.append("trained") or trained(*given, **named))
-    ending = threading.Thread(target=end)
+    ending = threading.Thread(target=end, daemon=True)
     ending.start()
     result = run(data, tmp_path / "o", "SHIP", *cached)
     ending.join()
     other.communicate()
+    assert "waiting for it" in log.read_text()
     assert steps[0] == "the other is gone" and ("trained" in steps) == (it == "is killed")
     assert ("Stage 1 was run before" in log.read_text()) == (it == "is made")
     assert result["figures"] == whole["figures"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -119,3 +120,17 @@ def test_a_lock_is_not_inherited_by_the_readers_of_images(tmp_path: Path):
     assert process.stdout.readline() == "held\n" and process.wait() == 0
     Lock(tmp_path).release()
     process.communicate()
+
+
+def test_a_lock_that_cannot_say_whose_it_is_is_not_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(*given: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", full)
+        with pytest.raises(OSError, match="No space"):
+            Lock(tmp_path)
+    assert names(tmp_path) == []
+    process = started(HOLDING, tmp_path)
+    assert process.stdout.readline() == "held\n"
+    end(process)

@@ -53,9 +53,10 @@ def test_the_same_samples_are_made_once(clip: Backbone, counted: type[Counted]):
     assert not torch.equal(sampler.sample(LABELS, stream(1, "c")), expected[0])
     assert not torch.equal(sampler.sample(LABELS.flip(0), stream(1, "a")), expected[0])
     assert counted.made == 24
+    assert cache.spared_since() > 0 == cache.spared_since()  # what the second one's would have taken
 
 
-def test_other_weights_seeds_and_precisions_have_samples_of_their_own(clip: Backbone, counted: type[Counted]):
+def test_other_weights_seeds_options_and_autocasts_have_samples_of_their_own(clip: Backbone, counted: type[Counted]):
     cache, draws = SampleCache(), stream(1, "a")
     first = cache.sampler(generator(counted, clip)).sample(LABELS, draws)
     others = [generator(counted, clip, seed=2), generator(counted, clip, epochs=3)]
@@ -81,7 +82,9 @@ def test_the_cache_holds_no_more_than_its_limit(clip: Backbone, counted: type[Co
     def made(of: FeatureGenerator, name: str) -> bool:
         before = counted.made
         cache.sampler(of).sample(LABELS, stream(1, name))
-        assert cache.size == sum(one.nbytes for kept in cache.kept.values() for one in kept.values()) <= 2 * size
+        assert (
+            cache.size == sum(one.features.nbytes for kept in cache.kept.values() for one in kept.values()) <= 2 * size
+        )
         return counted.made > before
 
     assert [made(first, name) for name in "abcabc"] == [True, True, True, False, False, True]  # c finds no room
