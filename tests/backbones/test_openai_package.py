@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from shipclip.backbones import load_backbone
 from shipclip.backbones.openai import PRIVATE, package
 
 load = package.__wrapped__  # past the cache
@@ -87,10 +87,12 @@ def test_pkg_resources_without_what_is_asked_of_it_stays_in_its_place_too(monkey
     assert sys.modules["pkg_resources"] is other and not hasattr(other, "packaging")
 
 
-def test_a_model_is_loaded_and_a_text_encoded_without_torchvision():
+def test_model_and_tokenizer_are_loaded_without_torchvision(monkeypatch: pytest.MonkeyPatch):
     """It takes as long to import as torch, and is needed where images are read."""
-    code = (
-        "import sys; from shipclip.backbones import load_backbone; "
-        "load_backbone('MiniCLIP').encode_texts(['a cat']); print('torchvision' in sys.modules)"
-    )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
+    for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "meta_path", [Hidden("torchvision"), *sys.meta_path])
+    assert load().model.CLIP is not None and load().simple_tokenizer.SimpleTokenizer().encode("a cat")
+    assert load_backbone("MiniCLIP").encode_texts(["a red circle"]).shape[0] == 1
+    with pytest.raises(ModuleNotFoundError):
+        load().tokenize("a cat")
