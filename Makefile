@@ -16,6 +16,9 @@ READY := $(VENV)/.ready
 TEST_READY := $(VENV)/.ready-test
 OLDEST := .venv-oldest
 TOOLS := .venv-tools
+# Byte code is kept also where the environment forbids it, as containers do: else each of the many processes that tests start
+# compiles the library anew, in a second.
+TESTING := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1
 
 .PHONY: demo experiments figures test docs harden test-oldest wheel-test lint lock audit clean
 
@@ -29,19 +32,18 @@ figures: $(READY)
 	PYTHON=$(VENV)/bin/python bash scripts/ship/figures.sh
 
 # One thread a worker: two workers on two cores do more than threads that wait for each other. Each begins with a half of
-# the files, so that what the tests of a file share is made once. Byte code is kept also where the environment forbids it, as
-# containers do: else each of the many processes that tests start compiles the library anew, in a second.
+# the files, so that what the tests of a file share is made once.
 test: $(TEST_READY)
-	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist worksteal
+	$(TESTING) $(VENV)/bin/python -m pytest -n 2 --dist worksteal
 
 docs: $(TEST_READY)
 	$(VENV)/bin/python -m mkdocs build --strict
 
 test-oldest: $(OLDEST)/.ready-test
-	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest -n 2 --dist worksteal
+	$(TESTING) $(OLDEST)/bin/python -m pytest -n 2 --dist worksteal
 
 harden: $(TEST_READY)
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m tests.harden --inputs $(INPUTS) --kills $(KILLS)
+	$(TESTING) $(VENV)/bin/python -m tests.harden --inputs $(INPUTS) --kills $(KILLS)
 
 wheel-test: $(TEST_READY)
 	PYTHON=$(VENV)/bin/python bash scripts/wheel_test.sh
