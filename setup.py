@@ -60,7 +60,7 @@ setup(
         "demo": DEMO,
         "docs": DOCS,
         "test": [
-            *("pytest>=7.4", "pytest-xdist>=3.3", "hypothesis>=6.100", "ruff>=0.6"),
+            *("pytest>=7.4", "pytest-xdist>=3.6.1", "hypothesis>=6.100", "ruff>=0.6"),
             "setuptools>=70.1",  # the tests build the wheel,
             *("httpx>=0.27", "selenium>=4.11"),  # ask the page's server, and look at the page in a browser,
             *("nbclient>=0.10", "ipykernel>=6.29"),  # and run the notebook
