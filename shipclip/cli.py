@@ -23,7 +23,7 @@ import argparse
 import sys
 from importlib import import_module
 
-from .errors import TOLD, sentence
+from .errors import told
 from .machine import keep_memory, leave_quickly
 
 COMMANDS = ("fit", "predict", "classes", "export", "demo", "unknown", "encode", "run")  # files of commands/
@@ -38,6 +38,7 @@ MODULES = {
 }
 
 
+@told
 def main(argv: list[str] | None = None) -> int:
     """Returns the exit status: 0, or 2 after a mistake that one sentence can name."""
     argv = sys.argv[1:] if argv is None else argv
@@ -46,11 +47,7 @@ def main(argv: list[str] | None = None) -> int:
     if argv and argv[0] in MODULES:
         return import_module(f"shipclip.{MODULES[argv[0]]}").main(argv[1:])
     args = parser().parse_args(argv)
-    try:
-        return args.run(args)
-    except TOLD as error:
-        print(f"error: {sentence(error)}", file=sys.stderr)
-        return 2
+    return args.run(args)
 
 
 def parser() -> argparse.ArgumentParser:

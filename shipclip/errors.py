@@ -6,7 +6,11 @@ Whatever else is raised is a bug of ours, or of an extension's author, and keeps
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import functools
+import os
+import select
+import sys
+from collections.abc import Callable, Iterable
 
 
 class UserError(ValueError):
@@ -61,6 +65,44 @@ def sentence(error: BaseException) -> str:
     """An error's text on one line; file names that are no text are escaped, and what is quoted at length is cut."""
     text = " ".join(str(error).split()).encode("utf-8", "backslashreplace").decode()
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 250]} ... {text[-240:]}"
+
+
+READER_GONE = 141  # exit status: a shell's word for SIGPIPE
+
+
+def told(main: Callable[..., int]) -> Callable[..., int]:
+    """A command line's main, with what its user did wrong told on stderr in one sentence (exit status 2).
+
+    It ends without a word where nobody reads its output any more (`| head`): 141, as other programs do.
+    """
+
+    @functools.wraps(main)
+    def telling(*args: object, **kwargs: object) -> int:
+        try:
+            status = main(*args, **kwargs)
+            sys.stdout.flush()  # here, where a reader that has gone is noticed, and not when Python ends
+        except TOLD as error:
+            if isinstance(error, BrokenPipeError) and _nobody_reads():
+                return READER_GONE
+            print(f"error: {sentence(error)}", file=sys.stderr)
+            return 2
+        return status
+
+    return telling
+
+
+def _nobody_reads() -> bool:
+    """Whether it is the standard output whose reader has gone; then what is still written to it goes nowhere."""
+    try:
+        out = sys.stdout.fileno()
+    except OSError:  # no file at all
+        return False
+    asked = select.poll()
+    asked.register(out, 0)  # errors alone, which are always told
+    gone = any(event & (select.POLLERR | select.POLLHUP) for _, event in asked.poll(0))
+    if gone:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), out)
+    return gone
 
 
 def first_line(error: BaseException) -> str:

@@ -23,7 +23,7 @@ sys.path.insert(0, str(ROOT))
 
 from tabulate import tabulate
 
-from shipclip.errors import TOLD, sentence
+from shipclip.errors import told
 from shipclip.experiments.carry_out import Where, carry_out
 from shipclip.experiments.job import Chain
 from shipclip.experiments.plan import Study, with_keys
@@ -31,6 +31,7 @@ from shipclip.experiments.plan import Study, with_keys
 KEYS = ("own_base_accuracy", "own_new_accuracy", "own_h", "h")
 
 
+@told
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("method", help="a trainer, or SHIP+LEARNER")
@@ -46,13 +47,9 @@ def main() -> int:
     os.chdir(ROOT)
     grid = combinations(args.values, parser)
     study = Study(seeds=tuple(args.seeds), output=args.out, data=args.root, config=args.config)
-    try:
-        study.check(args.dataset)
-        chains = [chain_of(args, study, chosen, seed) for seed in args.seeds for chosen in grid]
-        failed = carry_out([("validation", chains)], study, Where(jobs=args.jobs))
-    except TOLD as error:
-        print(f"error: {sentence(error)}", file=sys.stderr)
-        return 2
+    study.check(args.dataset)
+    chains = [chain_of(args, study, chosen, seed) for seed in args.seeds for chosen in grid]
+    failed = carry_out([("validation", chains)], study, Where(jobs=args.jobs))
     rows = rows_of(args, study, grid)
     if rows:
         print(tabulate(rows, [args.method, "base", "new", "H", "joint H"], tablefmt="github"))

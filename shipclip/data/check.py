@@ -20,7 +20,7 @@ from pathlib import Path
 from tabulate import tabulate
 from tqdm import tqdm
 
-from ..errors import TOLD, UserError, sentence, unknown
+from ..errors import UserError, told, unknown
 from ..features.images import BadImage, read_image
 from ..task import Item
 from .base import DATASETS, Dataset
@@ -30,6 +30,7 @@ from .splits import MissingImages, Split
 PARTS = ("train", "val", "test")
 
 
+@told
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         "shipclip check", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -44,15 +45,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--backbone-path", default="", help="a weight file of the backbone's")
     parser.add_argument("--out", type=Path, default=Path("check"), help="folder of findings.csv and findings.html")
     args = parser.parse_args(argv)
-    try:
-        cls = find(args.name)
-        split, gone = load(cls, args.root)
-        bad = {} if args.quick and not args.features else damaged(split, gone, cls.upright)
-        if args.features:
-            look(cls, split, {item.impath for item in gone} | bad.keys(), args)
-    except TOLD as error:
-        print(f"error: {sentence(error)}", file=sys.stderr)
-        return 2
+    cls = find(args.name)
+    split, gone = load(cls, args.root)
+    bad = {} if args.quick and not args.features else damaged(split, gone, cls.upright)
+    if args.features:
+        look(cls, split, {item.impath for item in gone} | bad.keys(), args)
     return report(cls, split, gone, bad, args)
 
 

@@ -25,12 +25,13 @@ import torchvision.datasets as torchvision_datasets
 from torchvision.datasets import utils as torchvision_utils
 from tqdm import tqdm
 
-from ..errors import TOLD, Offline, UserError, sentence, unknown
+from ..errors import Offline, UserError, sentence, told, unknown
 from .sources import SOURCES, Archive, Source
 
 CHUNK = 1 << 20  # bytes
 
 
+@told
 def main(argv: list[str] | None = None) -> int:
     """Returns 0 if everything is in place, 1 if steps are left to the user, 2 after an error."""
     parser = argparse.ArgumentParser(
@@ -39,11 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("name", help=f"one of {', '.join(SOURCES)}")
     parser.add_argument("--root", required=True, type=Path, help="folder of the data sets")
     args = parser.parse_args(argv)
-    try:
-        left = prepare(args.name, args.root.expanduser().absolute())
-    except TOLD as error:
-        print(f"error: {sentence(error)}", file=sys.stderr)
-        return 2
+    left = prepare(args.name, args.root.expanduser().absolute())
     if left:
         print(f"\nLeft to do by hand for {args.name}:", *(f"  - {step}" for step in left), sep="\n")
         print(f"Then: python -m datasets.check {args.name} --root {args.root}")

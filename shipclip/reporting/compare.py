@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from tabulate import tabulate
 
-from ..errors import MissingFile, UserError
+from ..errors import MissingFile, UserError, told
 from .tables import HEADINGS, LABELS
 from .tree import Run, runs_below
 
@@ -161,19 +161,15 @@ def table(runs: Sequence[Run], against: str) -> str:
     return "\n".join([*parts, note])
 
 
+@told
 def main(argv: list[str] | None = None) -> int:
-    from .report import fail
-
     parser = argparse.ArgumentParser(
         "shipclip compare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=Path, help="root of the results")
     parser.add_argument("--against", default="CoOp", help="the method that the others are compared with")
     args = parser.parse_args(argv)
-    try:
-        if not args.folder.is_dir():
-            raise MissingFile(f"there is no folder {args.folder}")
-        print(table(runs_below(args.folder), args.against))
-    except ValueError as error:
-        return fail(str(error))
+    if not args.folder.is_dir():
+        raise MissingFile(f"there is no folder {args.folder}")
+    print(table(runs_below(args.folder), args.against))
     return 0

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from ..errors import UserError
+from ..errors import UserError, told
 from ..method import Method
 from ..opening import open_run
 from ..rng import stream
@@ -38,6 +38,7 @@ CLASSES = 6  # of base and of new ones, in the picture of features
 SAMPLES = 30  # synthetic features of each
 
 
+@told
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         "shipclip figures", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -49,11 +50,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     folder = Path(args.folders[0])
     of_a_tree = args.picture in ("shots", "scatter")
-    try:
-        figure = DRAWN[args.picture](args)
-    except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    figure = DRAWN[args.picture](args)
     out = args.out or (folder / "figures" if of_a_tree else folder)
     print(f"Written to {' and '.join(map(str, pictures.save(figure, out / args.picture)))}")
     return 0

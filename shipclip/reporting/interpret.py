@@ -19,7 +19,7 @@ from tabulate import tabulate
 from torch import Tensor
 
 from ..backbones.base import Backbone, normalise
-from ..errors import UserError
+from ..errors import Unwritable, UserError, told
 from ..features.images import read_image
 from ..files import write_text
 from ..generators.prompt_decoder import vectors
@@ -47,6 +47,7 @@ class Reading:
         return ", ".join(f"{word} {similarity:.2f}" for word, similarity in self.words[vector])
 
 
+@told
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         "shipclip interpret", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -58,11 +59,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--top", type=at_least_one, default=2, help="words of each context vector")
     parser.add_argument("--out", type=Path, default=None, help="where to write; default: the run's folder")
     args = parser.parse_args(argv)
-    try:
-        readings = interpret(args.model_dir, args.root, args.images, args.steps, args.top)
-    except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    readings = interpret(args.model_dir, args.root, args.images, args.steps, args.top)
     head = ["latent", *(f"p_{i + 1} + r" for i in range(len(readings[0].words)))]
     body = [[r.title, *(r.listed(i) for i in range(len(r.words)))] for r in readings]
     print(tabulate(body, head, disable_numparse=True))
@@ -71,8 +68,7 @@ def main(argv: list[str] | None = None) -> int:
         write_text(out / "interpret.md", tabulate(body, head, tablefmt="github", disable_numparse=True) + "\n")
         files = pictures.save(pictures.words_under_images(readings, read_image), out / "interpret")
     except OSError as error:
-        print(f"error: nothing can be written into {out} ({error.strerror}): give another --out", file=sys.stderr)
-        return 2
+        raise Unwritable(f"nothing can be written into {out} ({error.strerror}): give another --out") from error
     print(f"Written to {out / 'interpret.md'}, {', '.join(file.name for file in files)}")
     return 0
 

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from ..errors import MissingFile, Unwritable, UserError, told
 from ..files import write_text
 from .columns import CONFIDENCE
 from .formats import as_csv, as_html, as_json, as_latex, as_markdown, as_text
@@ -31,6 +32,7 @@ FORMATS: dict[str, Callable[[list[Table], Path], str]] = {
 }
 
 
+@told
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         "shipclip report", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -44,29 +46,22 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     unknown = [str(file) for file in args.out if file.suffix not in FORMATS]
     if unknown:
-        return fail(f"{unknown[0]} has no suffix of a format: use one of {', '.join(FORMATS)}")
+        raise UserError(f"{unknown[0]} has no suffix of a format: use one of {', '.join(FORMATS)}")
     if not args.folder.is_dir():
-        return fail(f"there is no folder {args.folder}")
-    try:
-        tables = tables_of(runs_below(args.folder), args.seeds, CONFIDENCE if args.confidence else ())
-    except ValueError as error:
-        return fail(str(error))
+        raise MissingFile(f"there is no folder {args.folder}")
+    tables = tables_of(runs_below(args.folder), args.seeds, CONFIDENCE if args.confidence else ())
     if not tables:
-        return fail(f"there are no results below {args.folder}: neither results.json nor log.txt with an accuracy")
+        nothing = "neither results.json nor log.txt with an accuracy"
+        raise UserError(f"there are no results below {args.folder}: {nothing}")
     print(as_text(tables, args.folder), end="")
     for file in args.out:
         try:
             write_text(file, FORMATS[file.suffix](tables, args.folder))
         except OSError as error:
-            return fail(f"{file} cannot be written ({error.strerror}): give another --out")
+            raise Unwritable(f"{file} cannot be written ({error.strerror}): give another --out") from error
     if args.out:
         print(f"Written to {', '.join(map(str, args.out))}")
     return 0
-
-
-def fail(sentence: str) -> int:
-    print(f"error: {sentence}", file=sys.stderr)
-    return 2
 
 
 if __name__ == "__main__":

@@ -67,7 +67,7 @@ def runs_below(root: Path) -> list[Run]:
     """All finished runs below a folder, sorted by path.
 
     Raises:
-        ValueError: a results.json that cannot be read, by name.
+        UserError: a results.json that cannot be read, by name.
     """
     found = (file for name in (FILE, "log.txt") for file in root.rglob(name))
     folders = {file.parent for file in found if file.is_file()}
