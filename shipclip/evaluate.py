@@ -31,8 +31,12 @@ def predict(classify: Callable[[Tensor], Tensor], batches: Iterable[Batch]) -> t
 
 
 def tell(logits: Tensor, labels: Tensor) -> dict[str, float]:
+    """As `tell_predictions`, of logits (N, C)."""
+    return tell_predictions(logits.argmax(dim=1), labels)
+
+
+def tell_predictions(predictions: Tensor, labels: Tensor) -> dict[str, float]:
     """Accuracy, error rate and macro F1 in percent, printed in the five lines that CoOp's log parsers read."""
-    predictions = logits.argmax(dim=1)
     total, correct = len(labels), int((predictions == labels).sum())
     accuracy, f1 = 100.0 * correct / total, macro_f1(predictions, labels)
     print(

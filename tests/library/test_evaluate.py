@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from sklearn.metrics import f1_score
 
 from shipclip import evaluate
 from shipclip.task import Item, LabelSpace, Task
@@ -98,6 +99,14 @@ def test_the_harmonic_mean(base: float, new: float, h: float):
 def test_macro_f1_by_hand():
     labels, predictions = torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 1, 2])
     assert evaluate.macro_f1(predictions, labels) == pytest.approx(100 * (2 / 3 + 1 / 2) / 2)
+
+
+def test_macro_f1_is_scikit_learns_to_the_bit():
+    rng = torch.Generator().manual_seed(0)
+    labels, predictions = (torch.randint(40, (300,), generator=rng) for _ in range(2))
+    labels = labels.where(labels != 7, 8)  # a class that is predicted alone
+    theirs = f1_score(labels, predictions, average="macro", labels=labels.unique(), zero_division=0)
+    assert evaluate.macro_f1(predictions, labels) == 100 * theirs
 
 
 def test_the_penalty_is_told_on_dev_and_used_where_it_is_given():

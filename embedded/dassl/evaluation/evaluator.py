@@ -9,6 +9,8 @@ import torch
 from dassl.utils.tools import replacing
 from torch import Tensor
 
+from shipclip.evaluate import tell_predictions
+
 from .build import EVALUATOR_REGISTRY
 
 
@@ -53,26 +55,15 @@ class Classification(EvaluatorBase):
         self._y_true.extend(gt.tolist())
 
     def evaluate(self) -> OrderedDict[str, float]:
-        from sklearn.metrics import confusion_matrix, f1_score  # slow to import, and rarely needed early
-
         true, pred = np.array(self._y_true), np.array(self._y_pred)
-        correct, total = int((true == pred).sum()), len(true)
-        if not total:
+        if not len(true):
             raise ValueError("there is nothing to evaluate: the test set is empty")
-        accuracy = 100.0 * correct / total
-        macro_f1 = 100.0 * float(f1_score(true, pred, average="macro", labels=np.unique(true), zero_division=0))
-        results = OrderedDict(accuracy=accuracy, error_rate=100.0 - accuracy, macro_f1=macro_f1)
-        print(
-            "=> result\n"
-            f"* total: {total:,}\n"
-            f"* correct: {correct:,}\n"
-            f"* accuracy: {accuracy:.2f}%\n"
-            f"* error: {100.0 - accuracy:.2f}%\n"
-            f"* macro_f1: {macro_f1:.2f}%"
-        )
+        results = OrderedDict(tell_predictions(torch.from_numpy(pred), torch.from_numpy(true)))
         if self.cfg.TEST.PER_CLASS_RESULT:
             results["perclass_accuracy"] = self._per_class(true, pred)
         if self.cfg.TEST.COMPUTE_CMAT:
+            from sklearn.metrics import confusion_matrix  # slow to import, and rarely asked for
+
             path = osp.join(self.cfg.OUTPUT_DIR, "cmat.pt")
             with replacing(path) as temporary:
                 torch.save(torch.from_numpy(confusion_matrix(true, pred, normalize="true")), temporary)
