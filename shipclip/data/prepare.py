@@ -21,8 +21,6 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import torchvision.datasets as torchvision_datasets
-from torchvision.datasets import utils as torchvision_utils
 from tqdm import tqdm
 
 from ..errors import Offline, UserError, sentence, told, unknown
@@ -97,6 +95,8 @@ def find(name: str) -> Source:
 
 def with_torchvision(source: Source, root: Path) -> None:
     """Let torchvision's own class download, verify and unpack, then move its folders to CoOp's."""
+    from torchvision import datasets  # slow to import
+
     work = root / "downloads" / source.folder
     print(f"Fetching {source.torchvision} by torchvision into {work}")
     for file in work.rglob("*"):  # what an earlier try unpacked may be half of it; its archives and parts are kept
@@ -108,7 +108,7 @@ def with_torchvision(source: Source, root: Path) -> None:
     work.mkdir(parents=True, exist_ok=True)
     with resumable():
         try:
-            getattr(torchvision_datasets, source.torchvision)(str(work), download=True)
+            getattr(datasets, source.torchvision)(str(work), download=True)
         except (urllib.error.URLError, TimeoutError) as error:  # by another way than `download`
             raise unreachable(f"torchvision's {source.torchvision}", work, error) from error
         except RuntimeError as error:  # an archive that is not what it should be
@@ -125,7 +125,9 @@ def with_torchvision(source: Source, root: Path) -> None:
 def resumable() -> Iterator[None]:
     """torchvision's downloads begin anew after a break; for the while they go through `download`, and one that fails
     is told with its address."""
-    original = getattr(torchvision_utils, "_urlretrieve", None)
+    from torchvision.datasets import utils
+
+    original = getattr(utils, "_urlretrieve", None)
     if original is None:  # another torchvision: its own downloads will do
         yield
         return
@@ -136,19 +138,21 @@ def resumable() -> Iterator[None]:
         except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
             raise unreachable(url, Path(filename), error) from error
 
-    torchvision_utils._urlretrieve = fetched
+    utils._urlretrieve = fetched
     try:
         yield
     finally:
-        torchvision_utils._urlretrieve = original
+        utils._urlretrieve = original
 
 
 def from_drive(file: Path, number: str) -> str:
     """Fetch a file of CoOp's from Google Drive; returns what is left to do if that cannot be."""
+    from torchvision.datasets import utils
+
     if file.is_file():
         return ""
     try:
-        torchvision_utils.download_file_from_google_drive(number, str(file.parent), file.name)
+        utils.download_file_from_google_drive(number, str(file.parent), file.name)
         return ""
     except Exception as error:  # gdown is missing, there is no network, or Google says no
         reason = " ".join(str(error).split()).partition(". ")[0]

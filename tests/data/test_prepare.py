@@ -89,7 +89,7 @@ def _no_drive(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args) -> None:
         raise RuntimeError("gdown is required. Install it")
 
-    monkeypatch.setattr(module.torchvision_utils, "download_file_from_google_drive", refuse)
+    monkeypatch.setattr("torchvision.datasets.utils.download_file_from_google_drive", refuse)
 
 
 def test_a_broken_download_goes_on_where_it_stopped(server: Server, tmp_path: Path):
