@@ -87,15 +87,46 @@ def test_a_mistake_is_the_librarys_sentence(tmp_path: Path):
 
 
 ROOT = Path(__file__).parents[2]
+# Each in a process of its own, forked from one that has imported torch and nothing of ours.
+FORKS = """
+import os, runpy, sys, torch
+
+def tool(name):
+    sys.argv = [name, "nothing", "--root", sys.argv[1]]
+    runpy.run_module(name, run_name="__main__", alter_sys=True)
+
+CODES = {
+    "import datasets": lambda: __import__("datasets"),
+    "import trainers.ship": lambda: __import__("trainers.ship"),
+    "datasets.check": lambda: tool("datasets.check"),
+    "datasets.prepare": lambda: tool("datasets.prepare"),
+}
+for number, (name, code) in enumerate(CODES.items()):
+    child = os.fork()
+    if not child:
+        os.dup2(os.open(f"{sys.argv[1]}/{number}", os.O_CREAT | os.O_WRONLY), 2)
+        code()
+        sys.exit()
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    print(name, status, " ".join(open(f"{sys.argv[1]}/{number}").read().split()), sep="\t", flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def forks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str]]:
+    """Exit status and last words of each."""
+    command = [sys.executable, "-c", FORKS, str(tmp_path_factory.mktemp("forks"))]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    told = (line.split("\t") for line in done.stdout.splitlines())
+    return {name: (int(status), words) for name, status, words in told}
 
 
 @pytest.mark.parametrize("module", ["datasets", "trainers.ship"])
-def test_the_embedded_dassl_is_found_whichever_module_comes_first(module: str):
-    subprocess.run([sys.executable, "-c", f"import {module}"], cwd=ROOT, check=True)
+def test_the_embedded_dassl_is_found_whichever_module_comes_first(module: str, forks: dict[str, tuple[int, str]]):
+    assert forks[f"import {module}"] == (0, "")
 
 
 @pytest.mark.parametrize(("tool", "what"), [("check", "data set"), ("prepare", "download for the data set")])
-def test_the_tools_start_as_modules(tool: str, what: str, tmp_path: Path):
-    command = [sys.executable, "-m", f"datasets.{tool}", "nothing", "--root", str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 2 and f"error: there is no {what} nothing; known: " in done.stderr
+def test_the_tools_start_as_modules(tool: str, what: str, forks: dict[str, tuple[int, str]]):
+    status, words = forks[f"datasets.{tool}"]
+    assert status == 2 and f"error: there is no {what} nothing; known: " in words

@@ -21,8 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import sklearn.linear_model  # noqa: F401  which runs import when they measure a generator
 import torch
-import torchvision  # noqa: F401  which runs import when they read an image
+import torch._dynamo  # which torch's optimisers do
+import torchvision  # noqa: F401  which runs do when they read an image
 
 import train
 from shipclip.miniclip import world
