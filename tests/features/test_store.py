@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -22,7 +23,7 @@ from shipclip.features import segment
 from shipclip.features.bank import FeatureBank, load_bank
 from shipclip.features.encode import encode
 from shipclip.features.pixels import Views
-from shipclip.features.store import digests, store_of
+from shipclip.features.store import Store, digests, store_of
 from tests.features.pictures import PLAIN, RANDOM, pictures
 
 
@@ -154,6 +155,28 @@ def test_small_segments_that_a_join_holds_are_removed(clip: Backbone, plain: Vie
     store.join(images, store.find(images, 0, 1), 0)
     assert len(segments(cache)) == 1
     assert torch.equal(load_bank(clip, plain, cache).features, whole)
+
+
+ORDERS = {
+    "as they were encoded": range(10),
+    "backwards": range(9, -1, -1),
+    "some of each": (0, 1, 3, 6, 7, 9),
+    "by turns": (0, 6, 1, 7, 2, 8),
+    "one twice": (2, 2, 7),
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_entries_are_read_in_any_order(order: str, tmp_path: Path):
+    rng = np.random.default_rng(0)
+    images, features = rng.integers(0, 2**63, (10, 2), dtype=np.uint64), rng.random((2, 10, 4), dtype=np.float32)
+    store, rows = Store(tmp_path, "float32"), np.array(ORDERS[order])
+    for part in (slice(0, 6), slice(6, 10)):
+        store.add(images[part], 0, features[:, part])
+    store.refresh()
+    out = np.empty((2, len(rows), 4), np.float32)
+    store.read(store.find(images[rows], 0, 2), 0, out)
+    assert np.array_equal(out, features[:, rows])
 
 
 def test_a_store_that_cannot_be_written_is_a_notice(clip: Backbone, plain: Views, tmp_path: Path, capsys):
