@@ -147,10 +147,10 @@ def resumable() -> Iterator[None]:
 
 def from_drive(file: Path, number: str) -> str:
     """Fetch a file of CoOp's from Google Drive; returns what is left to do if that cannot be."""
-    from torchvision.datasets import utils
-
     if file.is_file():
         return ""
+    from torchvision.datasets import utils
+
     try:
         utils.download_file_from_google_drive(number, str(file.parent), file.name)
         return ""
