@@ -43,12 +43,13 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     part, parts = shard_of(args.shard)
+    dataset, input = asked(args)  # here, for mistakes are told once, whatever the number of processes
     gpus = torch.cuda.device_count() if args.device is None else 0
     count = args.processes or max(1, gpus)
     if count > 1:
         return spread(args, part, parts, count, gpus)
     began, made, there = time.time(), 0, 0
-    for _, new, total in encode_all(args, (part, parts)):
+    for _, new, total in encode_all(args, dataset, input, (part, parts)):
         made, there = made + new, there + total
     seconds = time.time() - began
     rate = f" in {seconds:.1f} s, {made / seconds:.0f} images/s" if made else ""
@@ -66,10 +67,25 @@ def shard_of(text: str) -> tuple[int, int]:
     return int(part) - 1, int(parts)
 
 
-def encode_all(args: argparse.Namespace, share: tuple[int, int]) -> Any:
+def asked(args: argparse.Namespace) -> tuple[Any, Any]:
+    """The data set, and the INPUT of its images.
+
+    Raises:
+        UserError: there is no such data set, config file or number of views.
+    """
+    from ..data import DATASETS
+    from ..errors import UserError
+
+    if args.views < 1 and args.split in ("train", "all"):
+        raise UserError(f"--views is {args.views}: give at least 1, or --split test")
+    input = input_of(args.config_file, args.backbone == "MiniCLIP")
+    return named(args.dataset, DATASETS)(args.root), input
+
+
+def encode_all(args: argparse.Namespace, dataset: Any, input: Any, share: tuple[int, int]) -> Any:
     """For each list of images its name, how many were encoded here, and how many it has."""
     from ..backbones import load_backbone
-    from ..data import DATASETS, DatasetOptions, task_of
+    from ..data import DatasetOptions, task_of
     from ..errors import Unwritable, UserError
     from ..features.encode import fill
     from ..features.source import FeatureOptions, FeatureSource
@@ -77,15 +93,11 @@ def encode_all(args: argparse.Namespace, share: tuple[int, int]) -> Any:
     from ..files import unwritable
     from ..precision import device_of
 
-    if args.views < 1 and args.split in ("train", "all"):
-        raise UserError(f"--views is {args.views}: give at least 1, or --split test")
-    device = device_of(args.device)
-    dataset, backbone = named(args.dataset, DATASETS)(args.root), None
+    device, backbone = device_of(args.device), None
     wanted = ("train", "val", "test") if args.split == "all" else (args.split,)
     for number, seed in enumerate(args.seeds):
         task = task_of(dataset, DatasetOptions(num_shots=args.shots, subsample_classes=args.classes), seed)
         backbone = backbone or load_backbone(args.backbone, args.backbone_path, args.precision, device)
-        input = input_of(args.config_file, args.backbone == "MiniCLIP")
         source = FeatureSource(backbone, task, input, FeatureOptions(views=args.views), seed)
         for split in wanted:
             items = task.part(split)

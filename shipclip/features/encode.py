@@ -20,7 +20,7 @@ from .store import Store
 
 ENCODE_BATCH = 64
 LEAST = 16  # images in a batch that is encoded
-CLAIM = 256  # batches that a process takes for itself
+CLAIM = 256  # batches that a process takes for itself, or fewer where each would have no share
 KEPT_EVERY = 30.0  # seconds between segments: what a kill costs
 
 
@@ -81,7 +81,8 @@ def fill(
         BadImage: an image that cannot be read, by name.
         OSError: the store cannot be written.
     """
-    step = max(1, ENCODE_BATCH // views.count) * CLAIM
+    batch = max(1, ENCODE_BATCH // views.count)
+    step = batch * max(1, min(CLAIM, -(-len(images) // (batch * share[1]))))
     starts = range(0, len(images), step)[share[0] :: share[1]]
     claims = [np.arange(start, min(start + step, len(images))) for start in starts]
     lacking = store.find(images, views.first, views.count).missing.any(axis=0)
