@@ -20,6 +20,7 @@ from .activations import QUICK, is_quick
 from .hooks import NONE, Hooks
 
 PIECE = 1 << 18  # numbers that a CPU's core keeps at hand
+ASKING = 16  # rows with a query in the last layer: on a CPU the last bits of a lone one hang on which thread does it
 
 
 class ImageTower:
@@ -65,12 +66,12 @@ def _replace(x: Tensor, vectors: Tensor | None) -> Tensor:
 
 
 def _attention(attn: nn.MultiheadAttention, x: Tensor, layer: int, hooks: Hooks, first_only: bool = False) -> Tensor:
-    """Self-attention, (B, N, w) -> (B, N, w); with `first_only` the first row alone asks, -> (B, 1, w)."""
+    """Self-attention, (B, N, w) -> (B, N, w); with `first_only` of the first row alone, -> (B, 1, w)."""
     qkv = hooks.add_projection(layer, x, F.linear(x, attn.in_proj_weight, attn.in_proj_bias))
     q, k, v = qkv.unflatten(-1, (3, attn.num_heads, -1)).unbind(2)
-    q = q[:, :1] if first_only else q  # (B, N, H, dh)
-    y = F.scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2))
-    return attn.out_proj(y.transpose(1, 2).flatten(2))
+    q = q[:, :ASKING] if first_only else q  # (B, N, H, dh)
+    y = F.scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)).transpose(1, 2)
+    return attn.out_proj((y[:, :1] if first_only else y).flatten(2))
 
 
 def _keeps_nothing() -> bool:

@@ -38,7 +38,7 @@ def open_store(folder: str, dtype: str) -> Store:
 
 def store_of(backbone: Backbone, views: Views, cache_dir: str, dtype: str = "float32") -> Store:
     """The store that has these views, up to date; weights, transform, seed and type of numbers are its key."""
-    facts = [1, backbone.fingerprint, views.recipe, views.upright, views.random and ["seed", views.seed], dtype]
+    facts = [2, backbone.fingerprint, views.recipe, views.upright, views.random and ["seed", views.seed], dtype]
     key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
     store = open_store(str(Path(cache_dir).expanduser().absolute() / FOLDER / key), dtype)
     store.refresh()
