@@ -34,7 +34,7 @@ import trainers.zsclip  # noqa: F401  importing registers them
 from shipclip import profiling
 from shipclip.claim import own_folder
 from shipclip.data import DATASETS
-from shipclip.errors import MissingFile, UserError, sentence
+from shipclip.errors import TOLD, MissingFile, UserError, sentence, told
 from shipclip.files import read_yaml
 from shipclip.learners import LEARNERS
 from shipclip.log import ENDS, Tee, headline, logged, shots_of
@@ -55,22 +55,24 @@ READ_HERE = ("OUTPUT_DIR", "VERBOSE", "USE_CUDA", "MODEL.INIT_WEIGHTS")
 READ_HERE += ("TEST.EVALUATOR", "TEST.PER_CLASS_RESULT", "TEST.COMPUTE_CMAT")
 
 
+@told
 def main(argv: list[str] | None = None) -> int:
     """Run; returns the exit status: 0, or 2 after a mistake of the user's that one sentence can name."""
     args = parse_args(argv)
     leave_quickly()
     keep_memory()
     try:
-        cfg = setup_cfg(args)
-        run(cfg, args)
-    except ENDS as error:
-        tell(error)
-        return 2
+        run(setup_cfg(args), args)
+    except TOLD as error:
+        if isinstance(error, UserError) or getattr(error, "errno", None) != errno.ENOSPC:
+            raise
+        raise UserError(f"the disk is full ({sentence(error)}): make room, and the same command goes on") from error
+    except ENDS as error:  # too little memory
+        raise UserError(sentence(error)) from error
     except RuntimeError as error:
         if "can't allocate memory" not in str(error):  # torch has no kind of its own for the CPU's
             raise
-        tell(MemoryError("there is not enough memory: lower the sizes and batch sizes that were set"))
-        return 2
+        raise UserError("there is not enough memory: lower the sizes and batch sizes that were set") from error
     return 0
 
 
@@ -265,14 +267,6 @@ def with_folder_of_its_own(cfg: CN, args: argparse.Namespace) -> CN:
     cfg.OUTPUT_DIR = str(own_folder(of_nodes(plain(cfg), nodes_of(cfg)), "-".join(filter(None, title)), *facts))
     cfg.freeze()
     return cfg
-
-
-def tell(error: BaseException) -> None:
-    """One sentence on the console."""
-    text = sentence(error)
-    if not isinstance(error, UserError) and getattr(error, "errno", None) == errno.ENOSPC:
-        text = f"the disk is full ({text}): make room, and the same command goes on"
-    print(f"error: {text}", file=sys.stderr)
 
 
 if __name__ == "__main__":
