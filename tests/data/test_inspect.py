@@ -6,6 +6,7 @@ import csv
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageOps
@@ -38,7 +39,8 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(b / "2.png", c / "moved.png")  # the same picture as two classes
     wrong = Image.fromarray(world.render(NAMES[1], world.image_rng(7, NAMES[1], 99), EASY))
     wrong.resize((150, 150)).save(c / "wrong.png")
-    Image.effect_noise((150, 150), 120).convert("RGB").save(root / "train" / NAMES[3] / "noise.png")
+    noise = np.random.default_rng(0).normal(128, 120, (150, 150)).clip(0, 255).astype(np.uint8)
+    Image.fromarray(noise).convert("RGB").save(root / "train" / NAMES[3] / "noise.png")
     return root
 
 

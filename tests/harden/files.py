@@ -150,7 +150,8 @@ def lists(example: tuple[str, Random, Any, list[str]], place: Path) -> None:
 def images(example: tuple[Random, str], place: Path) -> None:
     rng, kind = example
     mode = rng.choice(["RGB", "L", "P", "RGBA", "CMYK", "1", "I;16"])
-    image = Image.effect_noise((rng.randint(1, 20), rng.randint(1, 20)), 80).convert("RGB")
+    width, height = rng.randint(1, 20), rng.randint(1, 20)
+    image = Image.frombytes("L", (width, height), rng.randbytes(width * height)).convert("RGB")
     buffer = io.BytesIO()
     try:
         exif = Image.Exif()
