@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 from collections import Counter
@@ -232,10 +233,9 @@ def base_against_new(rows: Sequence[Row]) -> Figure:
                 elinewidth=0.8,
                 alpha=0.95,
             )
-            if row.config != usual and any(r.method == row.method and r.config != row.config for r in shown):
-                place = (row.mean(base), row.mean(new))
-                ax.annotate(row.config, place, textcoords="offset points", xytext=(9, -14), fontsize=9, color="#555")
         _at_least(ax, SPAN)
+        several = [row for row in shown if any(r.method == row.method and r.config != row.config for r in shown)]
+        _names(ax, [(row.config, row.mean(base), row.mean(new)) for row in several if row.config != usual])
         _lines_of_equal_h(ax)
         ax.set_title(title)
         ax.set_xlabel("base accuracy (%)")
@@ -260,9 +260,22 @@ def _at_least(ax: Any, span: float) -> None:
         set_limits(limits[0] - more, limits[1] + more)
 
 
+def _names(ax: Any, named: list[tuple[str, float, float]]) -> None:
+    """Names below their points, within the axes; points close to each other have the same one once."""
+    (left, right), (low, high) = ax.get_xlim(), ax.get_ylim()
+    told: list[tuple[str, float, float]] = []
+    for name, x, y in named:
+        at = ((x - left) / (right - left), (y - low) / (high - low))
+        if any(name == other and math.dist(at, place) < 0.1 for other, *place in told):
+            continue
+        told.append((name, *at))
+        side = "right" if at[0] > 0.7 else "left"
+        ax.annotate(name, (x, y), (9, -16), textcoords="offset points", ha=side, fontsize=9, color="#555")
+
+
 def _lines_of_equal_h(ax: Any) -> None:
-    x_range, y_range = ax.get_xlim(), ax.get_ylim()
-    x, y = np.meshgrid(np.linspace(*x_range, 200), np.linspace(*y_range, 200))
+    x_range, y_range = ax.get_xlim(), ax.get_ylim()  # which go beyond 0 where a figure is 0
+    x, y = np.meshgrid(*(np.linspace(max(low, 0.1), high, 200) for low, high in (x_range, y_range)))
     h = 2 * x * y / (x + y)
     levels = MaxNLocator(nbins=8, integer=True).tick_values(h.min(), h.max())
     lines = ax.contour(x, y, h, levels=levels, colors="#bbb", linestyles=":", linewidths=1)

@@ -159,6 +159,34 @@ def test_a_few_close_points_do_not_fill_the_picture():
         assert np.ptp(ax.get_xlim()) >= pictures.SPAN and np.ptp(ax.get_ylim()) >= pictures.SPAN
 
 
+def scattered(*points: tuple[str, str, float, float]) -> list[Row]:
+    """Rows of one seed: method, config, accuracy on base and on new classes."""
+    return [
+        Row("world", 16, m, c, values={"base": {1: b}, "new": {1: n}, "joint_base": {1: b}, "joint_new": {1: n}})
+        for m, c, b, n in points
+    ]
+
+
+def test_an_accuracy_of_zero_leaves_the_lines_of_equal_h_as_they_are():
+    for ax in pictures.base_against_new(scattered(("GDA", "a", 0.0, 72.0), ("SHIP", "a", 84.0, 0.0))).axes:
+        heights = [float(text.get_text()[2:]) for text in ax.texts if text.get_text().startswith("H ")]
+        assert len(heights) >= 3 and min(heights) > 0
+        (lines,) = [one for one in ax.collections if hasattr(one, "levels")]
+        corners = np.concatenate([path.vertices for path in lines.get_paths() if len(path.vertices)])
+        assert corners.min() > 0
+
+
+def test_configs_are_named_within_the_picture_and_where_points_lie_together_once():
+    together = [("CLIPAdapter", "tuned", 84.0, 82.0), ("SHIP", "tuned", 84.1, 82.1), ("CoOp", "tuned", 50.0, 50.0)]
+    rows = scattered(*together, *((name, "usual", 60.0 + i, 60.0) for i, (name, *_) in enumerate(together)))
+    figure = pictures.base_against_new([*rows, *scattered(("ZeroshotCLIP", "usual", 40.0, 40.0))])
+    figure.canvas.draw()
+    for ax in figure.axes:
+        names = [text for text in ax.texts if text.get_text() == "tuned"]
+        assert len(names) == 2  # of the two together, and of CoOp
+        assert all(name.get_window_extent().x1 <= ax.get_window_extent().x1 for name in names)
+
+
 def test_equal_pictures_are_equal_files(tmp_path: Path):
     for name in ("a", "b"):
         pictures.save(pictures.few_shot_curves(rows()), tmp_path / name / "curves")
